@@ -11,6 +11,10 @@ pub enum ProtocolError {
     BadSignature,
     #[error("the sealed item does not open with this key: chunk {chunk} was changed or the key is another item's.")]
     DoesNotOpen { chunk: u64 },
+    #[error("the key is another item's. Ask for the key of this digest.")]
+    WrongKey,
+    #[error("the sealed bytes are not those of the digest asked for: they were changed. Fetch them again.")]
+    OtherDigest,
     #[error("the sealed item ends inside chunk {chunk}. Fetch it again.")]
     Truncated { chunk: u64 },
     #[error("version {found} is newer than this program understands (1). Update it.")]
