@@ -1,0 +1,294 @@
+// One case on the live socket: its log folded into a view, and this tab's own events on their way.
+//
+// Owns: the case key of this tab, device numbers, what is not committed yet, resuming by seq.
+// Never: decides what to say. Elsewhere: checking the chain (protocol/log.ts), meaning (protocol/fold.ts).
+
+import type { ItemRef, ServerMessage } from '@bindings/command';
+import type { AuthorFields } from '@bindings/envelope';
+import type { Role } from '@bindings/policy';
+import type { ApiError } from '@bindings/ApiError';
+import { toBase64, utf8, type Bytes } from '../protocol/bytes';
+import { bindingText, coarse, sign, writeAuthor } from '../protocol/envelope';
+import { applyEntry, newCaseView, type CaseView, type Segment } from '../protocol/fold';
+import { newEventId, newId } from '../protocol/id';
+import { seal, type Sealed } from '../protocol/item';
+import { deviceKey, newSigningPair, type SigningPair } from '../protocol/keys';
+import { KIND } from '../protocol/kind';
+import { CaseLog, type Checked, type Entry } from '../protocol/log';
+import { api, putItem } from './http';
+import type { LiveLink } from './live.svelte';
+
+/** A larger sealed item is uploaded first. */
+const MAX_INLINE = 64 * 1024;
+/** Own events not yet committed; beyond it the page refuses to add more and says so. */
+const MAX_PENDING = 256;
+
+export interface Draft {
+  kind: string;
+  session?: string;
+  payload?: unknown;
+  attachments?: Sealed[];
+  clear?: AuthorFields['clear'];
+}
+
+export class CommitError extends Error {
+  constructor(readonly error: ApiError) {
+    super(error.message || error.code);
+  }
+}
+
+interface Pending {
+  fields: AuthorFields;
+  author: string;
+  sig: string;
+  items: ItemRef[];
+  done: (seq: number) => void;
+  failed: (e: Error) => void;
+}
+
+export class OpenCase {
+  view: CaseView;
+  checked: Checked = $state({ events: 0, items: 0, headSeq: 0, fault: null });
+  /** Our pseudonym here; null until the server has said. */
+  me: string | null = $state(null);
+  role: Role | null = $state(null);
+  caughtUp = $state(false);
+  /** The server would not open the case. */
+  refused: ApiError | null = $state(null);
+  segments: Segment[] = $state.raw([]);
+
+  #log: CaseLog;
+  #off: (() => void)[] = [];
+  #identity: Promise<{ pair: SigningPair; device: string }> | null = null;
+  #deviceSeq = 0;
+  #joined: Promise<number> | null = null;
+  #pending = new Map<string, Pending>();
+  #signing: Promise<unknown> = Promise.resolve();
+  #newSegments: Segment[] = [];
+  #meKnown!: (me: string) => void;
+  #whenMe = new Promise<string>((resolve) => (this.#meKnown = resolve));
+  #wanted = true;
+
+  constructor(
+    readonly id: string,
+    private readonly link: LiveLink,
+    private readonly person: string,
+  ) {
+    const view = $state(newCaseView(id));
+    this.view = view;
+    this.#log = new CaseLog(
+      id,
+      (c, d) => api.item(c, d),
+      (e) => this.#entry(e),
+      () => (this.checked = { ...this.#log.checked }),
+    );
+    this.#off.push(link.listen((m) => this.#received(m)));
+    this.#off.push(link.whenOpen(() => this.#resume()));
+  }
+
+  close(): void {
+    this.#wanted = false;
+    this.link.send({ type: 'close_case', case: this.id });
+    for (const off of this.#off) off();
+    for (const p of this.#pending.values()) p.failed(new Error('the case was closed'));
+    this.#pending.clear();
+  }
+
+  /** Uncommitted own events. */
+  get pending(): number {
+    return this.#pending.size;
+  }
+
+  /** Everything received so far has been checked and folded. */
+  settled(): Promise<void> {
+    return this.#log.settled();
+  }
+
+  /** Binds this tab to the case, once. */
+  join(): Promise<number> {
+    this.#joined ??= this.#commitJoined().catch((e: unknown) => {
+      this.#joined = null;
+      throw e;
+    });
+    return this.#joined;
+  }
+
+  /** Signs and sends an event; resolves with its seq once it is durable. Joins the case before if need be. */
+  async commit(draft: Draft): Promise<{ id: string; seq: number }> {
+    await this.join();
+    return this.#send(draft);
+  }
+
+  /** Seals and uploads; the result goes into a draft's attachments. */
+  async upload(plain: Bytes, onSent?: (part: number) => void): Promise<Sealed> {
+    const sealed = await seal(plain);
+    await putItem(this.id, sealed.digest, sealed.bytes, onSent);
+    return sealed;
+  }
+
+  /** Asks for the log again from where we are: after becoming a member there is more to read. */
+  refresh(): void {
+    this.#resume();
+  }
+
+  async #commitJoined(): Promise<number> {
+    const me = await this.#whenMe;
+    const { pair } = await this.#whoAmI();
+    const device = await deviceKey();
+    const role = this.role ?? 'expert';
+    const payload = {
+      name: this.person,
+      device: 'Browser',
+      device_key: device.publicKey,
+      device_sig: await sign(device.privateKey, bindingText(this.id, me, pair.publicKey)),
+    };
+    const { seq } = await this.#send({ kind: KIND.joined, payload, clear: { role, case_key: pair.publicKey } });
+    return seq;
+  }
+
+  #whoAmI(): Promise<{ pair: SigningPair; device: string }> {
+    this.#identity ??= newSigningPair().then((pair) => ({ pair, device: newId() }));
+    return this.#identity;
+  }
+
+  #send(draft: Draft): Promise<{ id: string; seq: number }> {
+    if (this.#pending.size >= MAX_PENDING) {
+      return Promise.reject(new Error('too much is waiting for the network'));
+    }
+    // Numbers must go out in the order they were given: one signature after the other.
+    const sent = this.#signing.then(() => this.#signAndSend(draft));
+    this.#signing = sent.catch(() => {});
+    return sent.then(({ id, committed }) => committed.then((seq) => ({ id, seq })));
+  }
+
+  async #signAndSend(draft: Draft): Promise<{ id: string; committed: Promise<number> }> {
+    const author = await this.#whenMe;
+    const { device } = await this.#whoAmI();
+    const items: ItemRef[] = [];
+    const now = this.link.now_ms();
+    const fields: AuthorFields = {
+      v: 1,
+      case: this.id,
+      id: newEventId(now),
+      kind: draft.kind,
+      author,
+      device,
+      device_seq: ++this.#deviceSeq,
+      captured_at_ms: draft.kind === KIND.receipt ? coarse(now) : now,
+    };
+    if (draft.session) fields.session = draft.session;
+    if (draft.payload !== undefined) {
+      const sealed = await seal(utf8(JSON.stringify(draft.payload)));
+      fields.item = sealed.digest;
+      if (sealed.bytes.length > MAX_INLINE) {
+        await putItem(this.id, sealed.digest, sealed.bytes);
+        items.push({ digest: sealed.digest, key: sealed.key });
+      } else {
+        items.push({ digest: sealed.digest, key: sealed.key, bytes: toBase64(sealed.bytes) });
+      }
+    }
+    if (draft.attachments?.length) {
+      fields.attachments = draft.attachments.map((a) => a.digest);
+      for (const a of draft.attachments) items.push({ digest: a.digest, key: a.key });
+    }
+    if (draft.clear !== undefined) fields.clear = draft.clear;
+    const { text, sig } = await this.#sign(fields);
+    const committed = new Promise<number>((done, failed) => {
+      this.#pending.set(fields.id, { fields, author: text, sig, items, done, failed });
+    });
+    // Whoever awaits the commit hears of it; nobody else must.
+    committed.catch(() => {});
+    this.#transmit(this.#pending.get(fields.id)!);
+    return { id: fields.id, committed };
+  }
+
+  async #sign(fields: AuthorFields): Promise<{ text: string; sig: string }> {
+    const { pair } = await this.#whoAmI();
+    const text = writeAuthor(fields);
+    return { text, sig: await sign(pair.privateKey, text) };
+  }
+
+  #transmit(p: Pending): void {
+    this.link.send({ type: 'commit', case: this.id, author: p.author, sig: p.sig, items: p.items });
+  }
+
+  #resume(): void {
+    if (!this.#wanted) return;
+    this.link.send({ type: 'open_case', case: this.id, after_seq: this.#log.seq });
+    // Unchanged and in their order; the server knows by the id what it has.
+    for (const p of this.#pending.values()) this.#transmit(p);
+  }
+
+  #received(m: ServerMessage): void {
+    if (!('case' in m) || m.case !== this.id) return;
+    switch (m.type) {
+      case 'case_opened':
+        this.me = m.me;
+        this.role = m.role;
+        this.refused = null;
+        this.#meKnown(m.me);
+        void this.#log.head(m.head);
+        return;
+      case 'event':
+        void this.#log.push(m.event);
+        return;
+      case 'caught_up':
+        void this.#log.caughtUp().then(() => {
+          this.#showSegments();
+          this.caughtUp = true;
+        });
+        return;
+      case 'committed': {
+        const p = this.#pending.get(m.id);
+        this.#pending.delete(m.id);
+        p?.done(m.seq);
+        return;
+      }
+      case 'refused':
+        this.#refused(m);
+    }
+  }
+
+  #refused(m: Extract<ServerMessage, { type: 'refused' }>): void {
+    const p = m.id ? this.#pending.get(m.id) : undefined;
+    if (!p) {
+      if (!m.id && !m.session) this.refused = m.error;
+      return;
+    }
+    if (m.error.code === 'stale_device_seq' && m.last_device_seq !== undefined) {
+      void this.#renumber(m.last_device_seq);
+      return;
+    }
+    this.#pending.delete(p.fields.id);
+    p.failed(new CommitError(m.error));
+  }
+
+  /** Everything pending is numbered anew above what the server has seen, in its order. */
+  #renumber(last: number): Promise<void> {
+    const step = this.#signing.then(async () => {
+      if ([...this.#pending.values()].every((p) => p.fields.device_seq > last)) return;
+      this.#deviceSeq = Math.max(this.#deviceSeq, last);
+      for (const p of this.#pending.values()) {
+        p.fields.device_seq = ++this.#deviceSeq;
+        const { text, sig } = await this.#sign(p.fields);
+        p.author = text;
+        p.sig = sig;
+        this.#transmit(p);
+      }
+    });
+    this.#signing = step.catch(() => {});
+    return step;
+  }
+
+  #entry(e: Entry): void {
+    applyEntry(this.view, e, (s) => this.#newSegments.push(s));
+    // A replay loads thousands: they are shown together once caught up, then one by one.
+    if (this.caughtUp) this.#showSegments();
+  }
+
+  #showSegments(): void {
+    if (this.#newSegments.length === 0) return;
+    this.segments = [...this.segments, ...this.#newSegments];
+    this.#newSegments = [];
+  }
+}

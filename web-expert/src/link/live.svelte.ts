@@ -1,0 +1,157 @@
+// The live socket: one per tab, comes back by itself, keeps who listens to which case.
+//
+// Owns: connecting and reconnecting, hello and ping, clock offset, the queue, the archivist's presence.
+// Never: knows what an event means. Elsewhere: one case's log and commits (case.svelte.ts), media (rtc.svelte.ts).
+
+import type { Call, CaseSummary, ClientMessage, ServerMessage } from '@bindings/command';
+import { language } from '../strings/index.svelte';
+import { Clock, localUs } from './clock';
+import { doubling, type RetryPolicy } from './retry';
+
+export type LinkState = 'connecting' | 'open' | 'waiting' | 'closed';
+
+/** Pings measure the clock; the server closes a socket silent for 15 s. */
+const PING_MS = 2_000;
+/** Nothing heard for this long: the connection is dead even if the socket has not noticed. */
+const SILENT_MS = 12_000;
+
+type Listener = (m: ServerMessage) => void;
+
+export class LiveLink {
+  state: LinkState = $state('closed');
+  /** When the connection was lost; null while it stands. */
+  lostSince_ms: number | null = $state(null);
+  rtt_ms: number | null = $state(null);
+  calls: Call[] | null = $state.raw(null);
+  archivist: boolean | null = $state(null);
+  /** The newest change of a case, for lists. */
+  changed: CaseSummary | null = $state.raw(null);
+  readonly clock = new Clock();
+
+  #socket: WebSocket | null = null;
+  #listeners = new Set<Listener>();
+  #onOpen = new Set<() => void>();
+  #attempt = 0;
+  #wanted = false;
+  #heard = 0;
+  #pingTimer = 0;
+  #retryTimer = 0;
+
+  constructor(private readonly policy: RetryPolicy = doubling()) {}
+
+  start(): void {
+    if (this.#wanted) return;
+    this.#wanted = true;
+    this.#connect();
+    window.addEventListener('online', this.#now);
+  }
+
+  stop(): void {
+    this.#wanted = false;
+    clearTimeout(this.#retryTimer);
+    clearInterval(this.#pingTimer);
+    window.removeEventListener('online', this.#now);
+    this.#socket?.close();
+    this.#socket = null;
+    this.state = 'closed';
+    this.calls = null;
+    this.archivist = null;
+  }
+
+  /** Server UTC now, ms. */
+  now_ms(): number {
+    return Math.round((localUs() + this.clock.offset_us) / 1000);
+  }
+
+  /** Sends if connected; says whether it went out. Whoever must not lose a message sends it again on open. */
+  send(m: ClientMessage): boolean {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
+    this.#socket.send(JSON.stringify(m));
+    return true;
+  }
+
+  listen(listener: Listener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Called now if connected, and at every reconnect. */
+  whenOpen(act: () => void): () => void {
+    this.#onOpen.add(act);
+    if (this.state === 'open') act();
+    return () => this.#onOpen.delete(act);
+  }
+
+  #now = (): void => {
+    if (this.state === 'waiting') {
+      clearTimeout(this.#retryTimer);
+      this.#connect();
+    }
+  };
+
+  #connect(): void {
+    this.state = 'connecting';
+    const url = new URL('/api/v1/live', location.href);
+    url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+    const socket = new WebSocket(url);
+    this.#socket = socket;
+    this.#heard = Date.now();
+    socket.onopen = () => this.#opened(socket);
+    socket.onmessage = (e) => this.#received(socket, e.data as string);
+    socket.onclose = () => this.#closed(socket);
+    clearInterval(this.#pingTimer);
+    this.#pingTimer = window.setInterval(() => this.#ping(socket), PING_MS);
+  }
+
+  #opened(socket: WebSocket): void {
+    if (socket !== this.#socket) return;
+    this.#attempt = 0;
+    this.send({ type: 'hello', language: language() });
+    this.state = 'open';
+    this.lostSince_ms = null;
+    this.#ping(socket);
+    for (const act of this.#onOpen) act();
+  }
+
+  #ping(socket: WebSocket): void {
+    if (socket !== this.#socket) return;
+    if (Date.now() - this.#heard > SILENT_MS) {
+      // `close` on a dead network reports late: go on without it.
+      socket.close();
+      this.#closed(socket);
+    } else {
+      this.send({ type: 'ping', t0_us: localUs() });
+    }
+  }
+
+  #received(socket: WebSocket, text: string): void {
+    if (socket !== this.#socket) return;
+    this.#heard = Date.now();
+    let m: ServerMessage;
+    try {
+      m = JSON.parse(text) as ServerMessage;
+    } catch {
+      console.warn('live: a message was not JSON and was passed over');
+      return;
+    }
+    if (m.type === 'pong') {
+      this.clock.add(m.t0_us, m.server_us, localUs());
+      this.rtt_ms = this.clock.rtt_ms;
+    } else if (m.type === 'queue') this.calls = m.calls;
+    else if (m.type === 'archivist') this.archivist = m.present;
+    else if (m.type === 'case_changed') this.changed = m.summary;
+    for (const listener of this.#listeners) listener(m);
+  }
+
+  #closed(socket: WebSocket): void {
+    if (socket !== this.#socket) return;
+    this.#socket = null;
+    clearInterval(this.#pingTimer);
+    this.archivist = null;
+    if (!this.#wanted) return;
+    this.state = 'waiting';
+    this.lostSince_ms ??= Date.now();
+    this.#attempt++;
+    this.#retryTimer = window.setTimeout(() => this.#connect(), this.policy.delay(this.#attempt));
+  }
+}

@@ -1,0 +1,25 @@
+// The kinds of events this page knows, as server/protocol/src/kind.rs. Others are kept, verified and shown as unknown.
+
+export const KIND = {
+  opened: 'opened',
+  joined: 'joined',
+  card: 'card',
+  message: 'message',
+  sessionCalled: 'session.called',
+  sessionJoined: 'session.joined',
+  sessionLeft: 'session.left',
+  sessionEnded: 'session.ended',
+  noticeShown: 'notice.shown',
+  consentRecord: 'consent.record',
+  consentCallOnly: 'consent.call_only',
+  consentRefused: 'consent.refused',
+  snapshot: 'snapshot',
+  instruction: 'instruction',
+  receipt: 'receipt',
+  recordingStarted: 'recording.started',
+  segment: 'segment',
+  gap: 'gap',
+  recordingStopped: 'recording.stopped',
+  viewed: 'viewed',
+  exported: 'exported',
+} as const;
