@@ -1,7 +1,8 @@
 //! The hash chain of one case: appending to it, and checking all of it.
 //!
 //! Owns: the rule that every event names the hash before it, is signed by a key bound in an earlier (or the same)
-//! `joined`, and keeps its device's numbers rising. Never: opens an item.
+//! `joined`, and keeps its device's numbers rising; that a case opens once and nobody but the server speaks as the server.
+//! Never: opens an item. Elsewhere: who may do what (`policy`), the last event's hash (a signed head proves it).
 
 use std::collections::HashMap;
 
@@ -13,7 +14,7 @@ use crate::{
     envelope::{self, AuthorFields, Joined, Opened, ServerFields, StoredEvent, genesis},
     id::{CaseId, DeviceId, Digest, EventId, Pseudonym, PublicKey, Signature},
     kind,
-    policy::Role,
+    policy::{self, Role},
 };
 
 /// Where a case's log stands.
@@ -61,6 +62,12 @@ pub enum ChainError {
     OtherCase { seq: u64, found: CaseId },
     #[error("event {seq}: author and device were never bound by `joined`")]
     UnknownAuthor { seq: u64 },
+    #[error("event {seq}: a case is opened by its first event and by no other")]
+    Opening { seq: u64 },
+    #[error("event {seq}: only the server may write `{kind}`")]
+    ServerOnly { seq: u64, kind: String },
+    #[error("event {seq}: {author} joined before with another role")]
+    OtherRole { seq: u64, author: Pseudonym },
     #[error("event {seq}: device number {found} is not above {last}: a replay")]
     Replayed { seq: u64, found: u64, last: u64 },
     #[error("event {seq}: id {id} was used before")]
@@ -127,10 +134,20 @@ impl Chain {
         if fields.case != self.head.case {
             return Err(ChainError::OtherCase { seq, found: fields.case });
         }
+        if (seq == 1) != (fields.kind == kind::OPENED) {
+            return Err(ChainError::Opening { seq });
+        }
+        check_coarse(&fields).map_err(at)?;
         let key = match fields.kind.as_str() {
-            kind::OPENED if seq == 1 => fields.clear::<Opened>().map_err(at)?.server_key,
+            kind::OPENED => fields.clear::<Opened>().map_err(at)?.server_key,
             kind::JOINED => {
                 let joined: Joined = fields.clear().map_err(at)?;
+                if joined.role == Role::Server {
+                    return Err(ChainError::ServerOnly { seq, kind: fields.kind });
+                }
+                if self.devices.values().any(|b| b.author == fields.author && b.role != joined.role) {
+                    return Err(ChainError::OtherRole { seq, author: fields.author });
+                }
                 // A device may repeat `joined` (it lost its state) only for itself and with its own key.
                 match self.devices.get(&fields.device) {
                     Some(b) if b.author != fields.author || b.key != joined.case_key || b.role != joined.role => {
@@ -140,7 +157,12 @@ impl Chain {
                 }
             }
             _ => match self.devices.get(&fields.device) {
-                Some(b) if b.author == fields.author => b.key,
+                Some(b) if b.author == fields.author => {
+                    if b.role != Role::Server && policy::verb_of(&fields.kind).is_none() {
+                        return Err(ChainError::ServerOnly { seq, kind: fields.kind });
+                    }
+                    b.key
+                }
                 _ => return Err(ChainError::UnknownAuthor { seq }),
             },
         };
@@ -220,7 +242,42 @@ pub fn verify_log<'a>(case: CaseId, events: impl IntoIterator<Item = &'a StoredE
 /// Reads a signed head and checks its signature.
 pub fn read_head(signed: &SignedHead, key: &PublicKey) -> Result<HeadFields, ProtocolError> {
     envelope::verify(key, &signed.head, &signed.sig)?;
-    serde_json::from_str(&signed.head).map_err(|e| ProtocolError::Malformed { what: "head", why: e.to_string() })
+    let fields: HeadFields = serde_json::from_str(&signed.head)
+        .map_err(|e| ProtocolError::Malformed { what: "head", why: e.to_string() })?;
+    envelope::check_version(fields.v)?;
+    Ok(fields)
+}
+
+/// Does a log with these event hashes (the first event's first) contain what a head says? A head may be older than the log.
+pub fn check_head(case: CaseId, hashes: &[Digest], head: &Head) -> Result<(), ChainError> {
+    let (seq, found) = (head.seq, hashes.len() as u64);
+    if head.case != case {
+        return Err(ChainError::OtherCase { seq, found: head.case });
+    }
+    let expected = match seq.checked_sub(1) {
+        None => Some(genesis(case)),
+        Some(before) => usize::try_from(before).ok().and_then(|i| hashes.get(i)).copied(),
+    };
+    match expected {
+        None => Err(ChainError::Cut { seq, found }),
+        Some(hash) if hash == head.hash => Ok(()),
+        Some(_) => Err(ChainError::Head { seq }),
+    }
+}
+
+/// Kinds with coarse times must not carry the exact one in `captured_at_ms` nor in a time-ordered id.
+fn check_coarse(fields: &AuthorFields) -> Result<(), ProtocolError> {
+    if !kind::has_coarse_time(&fields.kind) {
+        return Ok(());
+    }
+    let wrong = |what, why: &str| Err(ProtocolError::Malformed { what, why: why.into() });
+    if envelope::coarse(fields.captured_at_ms) != fields.captured_at_ms {
+        return wrong("captured_at_ms", "of a receipt it is whole minutes; the exact time stands in the payload");
+    }
+    if fields.id.0.get_version_num() != 4 {
+        return wrong("id", "of a receipt it is a random UUID (version 4), because version 7 carries the exact time");
+    }
+    Ok(())
 }
 
 /// Signs where a log stands.

@@ -157,10 +157,13 @@ pub struct CaseSummary {
     pub case: CaseId,
     pub number: String,
     pub open: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
     pub asset: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
     pub customer: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
     pub site: Option<String>,
     pub language: String,
@@ -171,9 +174,11 @@ pub struct CaseSummary {
     #[ts(type = "number")]
     pub seq: u64,
     /// A session is called or running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
     pub session: Option<SessionId>,
     /// The newest case card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
     pub card: Option<SentEvent>,
     /// Was anything ever recorded?

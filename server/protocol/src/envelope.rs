@@ -94,10 +94,13 @@ pub struct Opened {
     /// Shown to people, e.g. "2026-0007".
     pub number: String,
     /// Register ids; their words are in the case card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
     pub asset: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
     pub customer: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
     pub site: Option<String>,
     /// "de" or "en".
@@ -211,6 +214,11 @@ pub fn public_key(key: &SigningKey) -> PublicKey {
     PublicKey(key.verifying_key().to_bytes())
 }
 
+/// What people compare to know a server: SHA-256 of its public key's 32 bytes, in hex.
+pub fn fingerprint(key: &PublicKey) -> Digest {
+    Digest::of(&key.0)
+}
+
 /// Whole minutes, towards the past.
 pub fn coarse(ms: i64) -> i64 {
     ms.div_euclid(COARSE_MS) * COARSE_MS
@@ -225,6 +233,6 @@ fn read<T: DeserializeOwned>(text: &str, what: &'static str) -> Result<T, Protoc
     serde_json::from_str(text).map_err(|e| ProtocolError::Malformed { what, why: e.to_string() })
 }
 
-fn check_version(found: u64) -> Result<(), ProtocolError> {
+pub(crate) fn check_version(found: u64) -> Result<(), ProtocolError> {
     if found == VERSION { Ok(()) } else { Err(ProtocolError::NewerVersion { found }) }
 }

@@ -42,7 +42,8 @@ uuid_id! {
     CaseId,
     /// One live meeting of a case. A case can have many.
     SessionId,
-    /// One event, chosen by its author (UUIDv7), so that sending it twice is harmless.
+    /// One event, chosen by its author, so that sending it twice is harmless. UUIDv7; UUIDv4 for receipts, whose exact
+    /// time must not stand outside.
     EventId,
     /// One published track; new at every publisher start, codec change or re-base.
     TrackId,

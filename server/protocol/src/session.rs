@@ -31,6 +31,7 @@ pub struct Participant {
     pub role: Role,
     pub present: bool,
     /// Kept when somebody is lost and comes back to the same session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
     pub answer: Option<Answer>,
 }
@@ -46,14 +47,17 @@ pub struct Session {
     #[ts(type = "Record<string, Participant>")]
     pub participants: BTreeMap<Pseudonym, Participant>,
     /// When it ended, author's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional, type = "number")]
     pub ended_at_ms: Option<i64>,
 }
 
 /// All sessions of a case, in the order they were called, and everybody's role.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[ts(export, export_to = "session.ts")]
 pub struct Sessions {
     pub list: Vec<Session>,
+    #[ts(type = "Record<string, Role>")]
     pub roles: BTreeMap<Pseudonym, Role>,
 }
 

@@ -63,7 +63,7 @@ pub enum Mark {
     Rectangle { a: PictureCoord, b: PictureCoord },
     /// The ellipse inscribed in the rectangle of two corners.
     Ellipse { a: PictureCoord, b: PictureCoord },
-    /// `at` is the left end of the baseline's box (top left corner of the label).
+    /// `at` is the top left corner of the label.
     Text { at: PictureCoord, text: String },
     /// A filled number; `n` from 1.
     Step { at: PictureCoord, n: u16 },

@@ -87,6 +87,7 @@ pub struct SegmentPayload {
 pub struct GapPayload {
     pub owner: Pseudonym,
     /// Absent when the whole participant is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
     pub track: Option<lotse_protocol::id::TrackId>,
     #[ts(type = "number")]
