@@ -1,1 +1,2 @@
+//! `lotse-glass`: the program on the glasses.
 fn main() {}

@@ -1,0 +1,155 @@
+//! Encoded frames to RTP packets, with our own times.
+//!
+//! Owns: payload formats (VP8 RFC 7741, H.264 RFC 6184, Opus RFC 7587), sequence numbers, header extensions.
+//! Never: a socket. Elsewhere: which payload type, SSRC and extension ids were negotiated (`link`).
+
+pub mod h264;
+pub mod vp8;
+
+use bytes::Bytes;
+use lotse_protocol::signal::Codec;
+use rtc::rtp::{Packet, header::Header};
+
+use crate::clock::ntp;
+
+/// Largest payload of one packet, bytes: with headers, extensions and SRTP it fits a 1,280-byte path.
+pub const MAX_PAYLOAD: usize = 1_120;
+
+pub const ABS_CAPTURE_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
+pub const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+pub const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+
+/// What was negotiated for one track.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Negotiated {
+    pub ssrc: u32,
+    pub payload_type: u8,
+    pub mid: String,
+    pub mid_id: Option<u8>,
+    pub abs_capture_time_id: Option<u8>,
+    pub audio_level_id: Option<u8>,
+}
+
+/// One outgoing stream: numbers its packets.
+#[derive(Debug)]
+pub struct Packetizer {
+    codec: Codec,
+    seq: u16,
+    picture_id: u16,
+    packets: u32,
+    octets: u32,
+}
+
+/// What to send of one frame or block.
+#[derive(Debug, Clone)]
+pub struct Unit<'a> {
+    pub data: &'a Bytes,
+    /// As in the packet (wrapped).
+    pub rtp: u32,
+    /// Publisher UTC of capture, µs.
+    pub utc_us: i64,
+    /// RFC 6464 level, 0 (loudest) to 127 (silence), for voices.
+    pub level: Option<u8>,
+}
+
+impl Packetizer {
+    /// `seq` and `picture_id` start anywhere.
+    pub fn new(codec: Codec, seq: u16, picture_id: u16) -> Self {
+        Self { codec, seq, picture_id: picture_id & 0x7fff, packets: 0, octets: 0 }
+    }
+
+    /// The packets of one unit, in order.
+    pub fn packetize(&mut self, unit: &Unit<'_>, to: &Negotiated) -> Vec<Packet> {
+        let payloads = match self.codec {
+            Codec::Vp8 => {
+                self.picture_id = (self.picture_id + 1) & 0x7fff;
+                vp8::split(unit.data, self.picture_id, MAX_PAYLOAD)
+            }
+            Codec::H264 => h264::split(unit.data, MAX_PAYLOAD),
+            Codec::Opus => vec![unit.data.clone()],
+        };
+        let last = payloads.len().saturating_sub(1);
+        payloads
+            .into_iter()
+            .enumerate()
+            .map(|(i, payload)| {
+                self.seq = self.seq.wrapping_add(1);
+                self.packets = self.packets.wrapping_add(1);
+                self.octets = self.octets.wrapping_add(payload.len() as u32);
+                let mut header = Header {
+                    version: 2,
+                    marker: self.codec.is_video() && i == last,
+                    payload_type: to.payload_type,
+                    sequence_number: self.seq,
+                    timestamp: unit.rtp,
+                    ssrc: to.ssrc,
+                    ..Header::default()
+                };
+                extend(&mut header, unit, to, i == last);
+                Packet { header, payload }
+            })
+            .collect()
+    }
+
+    /// Packets and payload bytes so far, for sender reports (both wrap).
+    pub fn sent(&self) -> (u32, u32) {
+        (self.packets, self.octets)
+    }
+}
+
+fn extend(header: &mut Header, unit: &Unit<'_>, to: &Negotiated, last: bool) {
+    // An id the header cannot take is an id we then go without: extensions help, they do not carry.
+    if let Some(id) = to.mid_id {
+        let _ = header.set_extension(id, Bytes::copy_from_slice(to.mid.as_bytes()));
+    }
+    if let Some(id) = to.audio_level_id
+        && let Some(level) = unit.level
+    {
+        let voice = if level < 60 { 0x80 } else { 0 };
+        let _ = header.set_extension(id, Bytes::copy_from_slice(&[voice | level.min(127)]));
+    }
+    if let Some(id) = to.abs_capture_time_id
+        && last
+    {
+        let _ = header.set_extension(id, Bytes::copy_from_slice(&ntp(unit.utc_us).to_be_bytes()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to() -> Negotiated {
+        Negotiated {
+            ssrc: 7,
+            payload_type: 96,
+            mid: "1".into(),
+            mid_id: Some(1),
+            abs_capture_time_id: Some(2),
+            audio_level_id: Some(3),
+        }
+    }
+
+    #[test]
+    fn all_packets_of_a_picture_carry_its_time_and_only_the_last_the_marker() {
+        let mut p = Packetizer::new(Codec::Vp8, u16::MAX, 0x7fff);
+        let data = Bytes::from(vec![0u8; 3_000]);
+        let packets = p.packetize(&Unit { data: &data, rtp: 90, utc_us: 0, level: None }, &to());
+        assert_eq!(packets.len(), 3);
+        assert!(packets.iter().all(|p| p.header.timestamp == 90 && p.header.ssrc == 7));
+        assert_eq!(packets.iter().map(|p| p.header.marker).collect::<Vec<_>>(), [false, false, true]);
+        assert_eq!(packets.iter().map(|p| p.header.sequence_number).collect::<Vec<_>>(), [0, 1, 2]);
+        assert!(packets[2].header.get_extension(2).is_some());
+        assert_eq!(p.sent().0, 3);
+    }
+
+    #[test]
+    fn a_voice_packet_carries_its_level() {
+        let mut p = Packetizer::new(Codec::Opus, 0, 0);
+        let data = Bytes::from_static(b"opus");
+        let packets = p.packetize(&Unit { data: &data, rtp: 1, utc_us: 0, level: Some(30) }, &to());
+        assert_eq!(packets.len(), 1);
+        assert!(!packets[0].header.marker);
+        assert_eq!(packets[0].header.get_extension(3).as_deref(), Some(&[0x80 | 30][..]));
+    }
+}
