@@ -1,0 +1,403 @@
+/**
+ * The main job, once, from end to end: a call is taken, consent is given, the picture is marked, the glasses show the
+ * mark, the technician answers, the session ends, a manager replays it, and the bundle proves itself.
+ *
+ * Real programs, real clips, real Chromium. Each step asserts what its person would see or what lies on the disk.
+ */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { type Browser, type BrowserContext, type Page, chromium, expect, test } from '@playwright/test';
+
+import { frameNumber } from './pictures.ts';
+import { type Glasses, Programs, root } from './programs.ts';
+
+const pictures = join(root, 'tests/out/story');
+
+let programs: Programs;
+let browser: Browser;
+/** Requests that a page made to anywhere but our own programs. */
+const foreign: string[] = [];
+
+test.beforeAll(async () => {
+  mkdirSync(pictures, { recursive: true });
+  programs = await Programs.start();
+  browser = await chromium.launch({
+    executablePath: '/usr/bin/chromium',
+    args: [
+      '--no-sandbox',
+      '--disable-quic',
+      '--use-fake-ui-for-media-stream',
+      '--use-fake-device-for-media-stream',
+      '--autoplay-policy=no-user-gesture-required',
+      // Chromium's own look-ups of its maker's hosts are not the pages' doing.
+      '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1',
+    ],
+  });
+});
+
+test.afterAll(async () => {
+  await browser?.close();
+  await programs?.stop();
+});
+
+test('a leaking pump is repaired from afar, and it can be proven', async () => {
+  const [pump, bike] = programs.glasses as [Glasses, Glasses];
+
+  await test.step('the expert logs in and sees both calls waiting', async () => {
+    const page = await person('expert');
+    await expect(page.getByRole('button', { name: /Take call/ })).toHaveCount(2);
+    await expect(page.getByText('Mechanical seal leaks').first()).toBeVisible();
+    await look(page, 'queue');
+  });
+
+  const expert = people.get('expert')!;
+
+  await test.step('before any answer nothing flows', async () => {
+    await take(expert, 'Mechanical seal leaks', 'Take and record');
+    await expect(expert.getByText(/has not answered the question about recording/)).toBeVisible();
+    await expect.poll(async () => (await pump.state())['screen']).toBe('consent');
+    expect(await videoWidth(expert)).toBe(0);
+    expect(mediaBytes()).toBe(0);
+    await look(expert, 'waiting-for-answer');
+    writeFileSync(join(pictures, 'hud-consent.png'), pump.picture());
+  });
+
+  await test.step('YES RECORD on the wear page: picture, sound and recording', async () => {
+    const wear = await pageFor('technician');
+    await wear.goto(pump.wear);
+    await wear.getByRole('button', { name: /YES RECORD/ }).click();
+    await expect.poll(() => videoWidth(expert)).toBe(1280);
+    const first = await eventually(() => frameNumber(expert.getByTestId('live-video')));
+    await expect.poll(() => frameNumber(expert.getByTestId('live-video'))).not.toBe(first);
+    await expect(expert.getByTestId('recording-pill')).toHaveText(/Recording \d/);
+    await expect.poll(mediaBytes).toBeGreaterThan(0);
+    await expect.poll(() => hears(expert), 'the expert hears the technician').toBe(true);
+    await look(wear, 'wear');
+  });
+
+  await test.step('the technician hears the expert', async () => {
+    const before = pump.heard().length;
+    await expert.locator('body').click({ position: { x: 5, y: 5 } });
+    await expert.keyboard.down('Space');
+    // Chromium's fake microphone beeps about once a second.
+    await expect.poll(() => loudness(pump.heard().subarray(before))).toBeGreaterThan(0.01);
+    await expert.keyboard.up('Space');
+  });
+
+  await test.step('pen down freezes the frame seen, live goes on in a small picture', async () => {
+    await expert.keyboard.press('p');
+    await draw(expert, [[0.35, 0.45], [0.45, 0.4], [0.55, 0.5], [0.45, 0.62], [0.35, 0.45]]);
+    await expect(expert.getByTestId('frozen-picture')).toBeVisible();
+    const frozen = await frameNumber(expert.getByTestId('frozen-picture'));
+    expect(frozen).not.toBeNull();
+    const live = await eventually(() => frameNumber(expert.getByTestId('live-video')));
+    await expect.poll(() => frameNumber(expert.getByTestId('live-video'))).not.toBe(live);
+    expect(await frameNumber(expert.getByTestId('frozen-picture')), 'it stays frozen').toBe(frozen);
+  });
+
+  await test.step('arrow, circle, text, number; undo and erase', async () => {
+    await expert.keyboard.press('a');
+    await draw(expert, [[0.7, 0.7], [0.58, 0.62]]);
+    await expert.keyboard.press('2');
+    await expert.keyboard.press('o');
+    await draw(expert, [[0.62, 0.1], [0.78, 0.34]]);
+    await expert.keyboard.press('n');
+    await draw(expert, [[0.6, 0.6]]);
+    await expert.keyboard.press('t');
+    await draw(expert, [[0.1, 0.12]]);
+    await expert.keyboard.type('Loosen this first');
+    await expert.keyboard.press('Enter');
+    const board = expert.getByTestId('board');
+    await expect(board.locator('[data-mark]')).toHaveCount(5);
+    await expert.keyboard.press('Control+z');
+    await expect(board.locator('[data-mark]')).toHaveCount(4);
+    await expert.keyboard.press('Control+Shift+z');
+    await expect(board.locator('[data-mark]')).toHaveCount(5);
+    await expert.keyboard.press('e');
+    await draw(expert, [[0.62, 0.22]]);
+    await expect(board.locator('[data-mark]')).toHaveCount(4);
+    await look(expert, 'marked');
+  });
+
+  await test.step('Enter sends; the glasses show it; the receipts come back', async () => {
+    await expert.keyboard.press('v');
+    await expert.keyboard.press('Enter');
+    const receipt = expert.getByTestId('receipt-state').first();
+    await expect(receipt).toHaveText(/Shown|Seen/);
+    await expect.poll(async () => (await pump.state())['screen']).toBe('instruction');
+    writeFileSync(join(pictures, 'hud-instruction.png'), pump.picture());
+    await expect(receipt).toHaveText(/Seen/);
+    await pump.say('DONE');
+    await expect(receipt).toHaveText(/Done/);
+    await look(expert, 'done');
+  });
+
+  await test.step('the laser pointer is seen in the glasses', async () => {
+    await expert.keyboard.press('l');
+    const box = (await expert.getByTestId('board').boundingBox())!;
+    await expect
+      .poll(async () => {
+        await expert.mouse.move(box.x + box.width * (0.3 + Math.random() * 0.3), box.y + box.height * 0.5);
+        return pump.shown().some((p) => p['pointer']);
+      })
+      .toBe(true);
+    await expert.keyboard.press('v');
+  });
+
+  await test.step('a message and a file go into the case', async () => {
+    const message = expert.getByPlaceholder('Message to everyone');
+    await message.fill('Pump is off and locked out.');
+    await message.press('Enter');
+    await expect(expert.getByRole('log').getByText('Pump is off and locked out.')).toBeVisible();
+    await expert.locator('input[type=file]').setInputFiles({
+      name: 'seal-drawing.txt',
+      mimeType: 'text/plain',
+      buffer: Buffer.from('o-ring behind the support ring\n'.repeat(5000)),
+    });
+    await expect(expert.getByText('seal-drawing.txt').first()).toBeVisible();
+  });
+
+  await test.step('END with an outcome closes the session', async () => {
+    await expert.getByRole('button', { name: 'End', exact: true }).click();
+    await expert.getByRole('radio', { name: 'Solved' }).click();
+    await expert.getByRole('button', { name: 'End session' }).click();
+    await expect(expert.getByText('The session has ended.')).toBeVisible();
+    await expect.poll(async () => (await pump.state())['session']).toBeNull();
+  });
+
+  await test.step('a call without recording keeps no picture and no voice', async () => {
+    const before = mediaBytes();
+    await expert.goto(`${programs.url}/cases`);
+    await take(expert, 'Rental bike loses its chain', 'Take and record');
+    await expect.poll(async () => (await bike.state())['screen']).toBe('consent');
+    await bike.say('CALL_ONLY');
+    await expect.poll(() => videoWidth(expert)).toBeGreaterThan(0);
+    await expert.keyboard.press('p');
+    await draw(expert, [[0.4, 0.4], [0.5, 0.5]]);
+    await expert.keyboard.press('v');
+    await expert.keyboard.press('Enter');
+    await expect(expert.getByTestId('receipt-state').first()).toHaveText(/Shown|Seen/);
+    await expect(expert.getByTestId('recording-pill')).toHaveText(/Not recording/);
+    await bike.say('REFUSE');
+    await expect(expert.getByTestId('receipt-state').first()).toHaveText(/Refused/);
+    await expert.getByRole('button', { name: 'End', exact: true }).click();
+    await expert.getByRole('radio', { name: 'Still open' }).click();
+    await expert.getByRole('button', { name: 'End session' }).click();
+    await expect(expert.getByText('The session has ended.')).toBeVisible();
+    expect(mediaBytes()).toBe(before);
+  });
+
+  let bundle = '';
+  await test.step('the manager gives a reason and replays it', async () => {
+    const page = await person('manager');
+    await page.getByRole('link', { name: /Mechanical seal leaks/ }).first().click();
+    await replayWithReason(page, 'Warranty check');
+    await expect(page.getByTestId('chain-pill')).toHaveText(/Verified/);
+    await expect.poll(() => page.getByTestId('live-video').or(page.getByTestId('replay-video')).count()).toBe(1);
+    const video = page.getByTestId('replay-video');
+    await expect.poll(() => frameNumber(video)).not.toBeNull();
+
+    // Frame step: the next picture is the next number.
+    const at = (await frameNumber(video))!;
+    await page.keyboard.press('.');
+    await expect.poll(() => frameNumber(video)).toBe(at + 1);
+    await page.keyboard.press(',');
+    await expect.poll(() => frameNumber(video)).toBe(at);
+
+    // Play: picture and both voices.
+    await page.getByRole('button', { name: 'Play', exact: true }).click();
+    await expect.poll(() => frameNumber(video)).not.toBe(at);
+    await expect.poll(() => hears(page), 'the voices are heard').toBe(true);
+    await page.getByRole('button', { name: 'Pause', exact: true }).click();
+
+    // Seek by click, link to a moment.
+    const timeline = (await page.getByTestId('timeline').boundingBox())!;
+    const before = await page.getByTestId('playhead-time').textContent();
+    await page.mouse.click(timeline.x + timeline.width * 0.6, timeline.y + 12);
+    await expect(page.getByTestId('playhead-time')).not.toHaveText(before ?? '');
+    await look(page, 'replay');
+
+    // The marks on their frame, chat, receipts, consent, all on the one list.
+    const list = page.getByRole('complementary').or(page.getByRole('list'));
+    for (const words of [/Instruction by/, /Pump is off and locked out/, /Done/, /may be recorded/])
+      await expect(list.getByText(words).first()).toBeVisible();
+    await list.getByText(/Instruction by/).first().click();
+    await expect(page.locator('[data-mark]').first()).toBeVisible();
+    await look(page, 'replay-instruction');
+
+    bundle = await download(page, 'Warranty file');
+  });
+
+  await test.step('a link leads to its moment', async () => {
+    const page = people.get('manager')!;
+    const link = new URL(page.url());
+    link.searchParams.set('t', '3.2');
+    await page.goto(link.href);
+    if (await page.getByRole('dialog').isVisible()) await replayWithReason(page, 'Warranty check, again');
+    await expect(page.getByTestId('playhead-time')).toHaveText(/00:03/);
+  });
+
+  await test.step('the verifier agrees, and names what one flipped byte changed', async () => {
+    const verify = (file: string) =>
+      spawnSync(join(root, 'target/debug/lotse-verify'), [file], { encoding: 'utf8' });
+    const good = verify(bundle);
+    expect(good.stdout + good.stderr).toMatch(/consistent/);
+    expect(good.status).toBe(0);
+
+    const bytes = readFileSync(bundle);
+    const item = execFileSync('tar', ['tvf', bundle], { encoding: 'utf8' })
+      .split('\n')
+      .find((l) => /items\/.*\.webm/.test(l))!
+      .match(/items\/([0-9a-f]{64})/)![1]!;
+    const at = bytes.indexOf(`items/${item}`) + 512 + 5_000;
+    bytes[at] = bytes[at]! ^ 1;
+    const bad = join(programs.folder, 'flipped.tar');
+    writeFileSync(bad, bytes);
+    const found = verify(bad);
+    expect(found.status).not.toBe(0);
+    expect(found.stdout + found.stderr).toContain(item.slice(0, 12));
+  });
+
+  await test.step('those recorded can see who looked, and why', async () => {
+    await expert.goto(`${programs.url}/cases`);
+    await expert.getByRole('link', { name: /Mechanical seal leaks/ }).first().click();
+    await expect(expert.getByText('Warranty check').first()).toBeVisible();
+    await expect(expert.getByText(/Ines Lehner/).first()).toBeVisible();
+    await look(expert, 'case');
+  });
+
+  expect(foreign, 'requests of pages to foreign hosts').toEqual([]);
+});
+
+const people = new Map<string, Page>();
+
+/** A browser of somebody's own. */
+async function pageFor(who: string): Promise<Page> {
+  const context: BrowserContext = await browser.newContext({
+    locale: 'en-GB',
+    viewport: { width: 1440, height: 900 },
+    permissions: ['microphone'],
+    acceptDownloads: true,
+  });
+  context.on('request', (request) => {
+    const url = new URL(request.url());
+    if (/^(https?|wss?):$/.test(url.protocol) && url.hostname !== '127.0.0.1') foreign.push(request.url());
+  });
+  const page = await context.newPage();
+  page.on('console', (m) => m.type() === 'error' && console.log(`${who}: ${m.text()}`));
+  page.on('pageerror', (e) => console.log(`${who}: ${e.message}`));
+  people.set(who, page);
+  return page;
+}
+
+/** Logs in as one of the demo accounts. */
+async function person(user: string): Promise<Page> {
+  const { password } = programs.account(user);
+  const page = await pageFor(user);
+  await page.goto(programs.url);
+  await page.getByLabel('User name').fill(user);
+  await page.getByLabel('Password').fill(password);
+  await page.getByRole('button', { name: 'Log in' }).click();
+  await expect(page).toHaveURL(/\/cases/);
+  return page;
+}
+
+async function take(page: Page, title: string, answer: string): Promise<void> {
+  const call = page.getByRole('listitem').filter({ hasText: title });
+  await call.getByRole('button', { name: /Take call/ }).first().click();
+  await page.getByRole('button', { name: answer }).click();
+}
+
+async function replayWithReason(page: Page, reason: string): Promise<void> {
+  const open = page.getByRole('link', { name: 'Replay' }).or(page.getByRole('button', { name: 'Replay' })).first();
+  const field = page.getByLabel('Reason');
+  await expect(open.or(field).first()).toBeVisible();
+  if (!(await field.isVisible())) await open.click();
+  await field.fill(reason);
+  await page.keyboard.press('Enter');
+}
+
+async function download(page: Page, reason: string): Promise<string> {
+  await page.getByRole('button', { name: 'Download case bundle' }).click();
+  const field = page.getByRole('dialog').getByLabel('Reason');
+  await field.fill(reason);
+  const [file] = await Promise.all([
+    page.waitForEvent('download'),
+    page.getByRole('dialog').getByRole('button', { name: 'Download' }).click(),
+  ]);
+  const to = join(programs.folder, 'case.tar');
+  await file.saveAs(to);
+  return to;
+}
+
+/** Draws with the current tool; points are parts of the picture's width and height. */
+async function draw(page: Page, points: [number, number][]): Promise<void> {
+  const box = (await page.getByTestId('board').boundingBox())!;
+  const to = ([x, y]: [number, number]) => [box.x + box.width * x, box.y + box.height * y] as const;
+  await page.mouse.move(...to(points[0]!));
+  await page.mouse.down();
+  for (const point of points.slice(1)) await page.mouse.move(...to(point), { steps: 8 });
+  await page.mouse.up();
+}
+
+function videoWidth(page: Page): Promise<number> {
+  return page.evaluate(() => document.querySelector<HTMLVideoElement>('[data-testid=live-video]')?.videoWidth ?? 0);
+}
+
+/** Does any sound come out of the page? Asks the media elements, which carry the voices. */
+function hears(page: Page): Promise<boolean> {
+  return page.evaluate(async () => {
+    const context = new AudioContext();
+    let loudest = 0;
+    for (const element of document.querySelectorAll<HTMLMediaElement>('audio, video')) {
+      const live = element.srcObject as MediaStream | null;
+      const stream =
+        live ?? (element as HTMLMediaElement & { captureStream(): MediaStream }).captureStream();
+      if (stream.getAudioTracks().length === 0) continue;
+      const analyser = context.createAnalyser();
+      context.createMediaStreamSource(stream).connect(analyser);
+      const samples = new Float32Array(analyser.fftSize);
+      for (let i = 0; i < 20; i++) {
+        await new Promise((done) => setTimeout(done, 50));
+        analyser.getFloatTimeDomainData(samples);
+        loudest = Math.max(loudest, ...samples.map(Math.abs));
+      }
+    }
+    await context.close();
+    return loudest > 0.01;
+  });
+}
+
+/** Root mean square of the loudest tenth of a second. */
+function loudness(samples: Float32Array): number {
+  let best = 0;
+  for (let i = 0; i + 4800 <= samples.length; i += 4800) {
+    const sum = samples.subarray(i, i + 4800).reduce((s, x) => s + x * x, 0);
+    best = Math.max(best, Math.sqrt(sum / 4800));
+  }
+  return best;
+}
+
+/** Bytes of media fragments on the archivist's disk. */
+function mediaBytes(): number {
+  const count = (folder: string): number =>
+    readdirSync(folder, { withFileTypes: true }).reduce((sum, entry) => {
+      const path = join(folder, entry.name);
+      if (entry.isDirectory()) return sum + count(path);
+      return /media|segment|fragment|[0-9a-f]{64}/.test(path) ? sum + statSync(path).size : sum;
+    }, 0);
+  return count(join(programs.folder, 'archivist'));
+}
+
+async function eventually<T>(ask: () => Promise<T | null>): Promise<T> {
+  let found: T | null = null;
+  await expect.poll(async () => (found = await ask())).not.toBeNull();
+  return found!;
+}
+
+/** Keeps a picture for people to look at. */
+async function look(page: Page, name: string): Promise<void> {
+  await page.screenshot({ path: join(pictures, `${name}.png`) });
+}
