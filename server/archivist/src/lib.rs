@@ -1,0 +1,20 @@
+//! The archivist: a named participant that records what everybody present allowed, and gives it back.
+//!
+//! Owns: the recording of media (fragments, journal, index), replay, and the case bundle. It opens the items of the
+//! cases it records. Never: decides who may join a case, and never records without everybody's yes.
+//! Elsewhere: carrying and ordering (`lotse-server`), checking a bundle (`lotse-verify`).
+//!
+//! A packet's way: `leg` (socket, SRTP) → `recorder` (its thread) → `track` (`depacketize`, `clock`) → `fragment`
+//! (`webm`/`mp4`, sealed chunks) and `index` → `case` (signed `segment` event) → `link` (live socket).
+
+pub mod clock;
+pub mod depacketize;
+pub mod error;
+pub mod fragment;
+pub mod index;
+pub mod journal;
+pub mod keys;
+pub mod mp4;
+pub mod recorder;
+pub mod track;
+pub mod webm;
