@@ -1,0 +1,66 @@
+# Lotse: what a person types. `make help` lists it.
+#
+# Every target sets up what is missing first (tests/setup.sh asks before sudo; YES=1 answers it) and fails when a step fails.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+# Only the network namespace of one browser test needs root.
+ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH)
+
+PROGRAMS := lotse-server lotse-archivist lotse-glass lotse-verify
+PAGES := web-expert/dist/index.html
+PAGE_SOURCES := $(shell find web-expert server/protocol/bindings -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null)
+SCRIPTS := .ci/run $(wildcard tests/*.sh tests/*/*.sh)
+
+.PHONY: help demo setup setup-checks build test test-quick test-product test-browser check bench
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+
+demo: build ## set up, build, start everything on this machine (Ctrl-C ends it; DEMO_SECONDS=n)
+	@bash tests/demo.sh
+
+setup: ## install what is missing: Debian packages, Node, npm packages, footage
+	@bash tests/setup.sh
+
+setup-checks: setup
+	@bash tests/setup.sh checks
+
+$(PAGES): $(PAGE_SOURCES) | setup
+	@echo "build: pages"
+	cd web-expert && npm run --silent build
+
+build: setup $(PAGES) ## the pages and the four programs
+	@echo "build: $(PROGRAMS)"
+	cargo build --locked $(addprefix -p ,$(PROGRAMS))
+
+test: test-quick test-product test-browser ## every test, quick ones first
+
+test-quick: build ## unit tests, Rust and TypeScript, and the footage
+	cargo test --locked --workspace --exclude lotse-tests
+	(cd web-expert && npm test)
+	(cd tests/footage && npm test)
+
+test-product: build ## the whole product: real programs, bad networks, power cuts
+	cargo test --locked -p lotse-tests
+
+test-browser: build ## the story in a real browser, then again without any network
+	cd tests/browser
+	npm test
+	$(ROOT) bash ./offline.sh
+
+check: setup-checks $(PAGES) ## format, lint, types, licences, bindings, dependency rules, shell scripts
+	for script in $(SCRIPTS); do bash -n "$$script"; done
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo deny --log-level error check bans licenses sources
+	bash tests/check-tree.sh
+	(cd web-expert && npm run check)
+	(cd tests/browser && npm run check)
+
+bench: build ## measure, and write docs/BENCHMARKS.md
+	cd tests/browser && npm run bench

@@ -1,0 +1,195 @@
+#!/usr/bin/env bash
+# Starts the demo: server, archivist and two simulated pairs of glasses that wait in a call.
+#
+# Usage: tests/demo.sh       runs until Ctrl-C, or for DEMO_SECONDS=n; `make demo` sets up and builds first
+# Owns: the processes it starts, and .demo/ (data and logs, kept from start to start; remove it for a fresh demo).
+# Never: a process it did not start. Elsewhere: what the programs do; every setting here is a plain LOTSE_… variable.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+PORT=${DEMO_PORT:-8080}              # page; archivist, wear pages: +1, +10, +11
+UDP=${DEMO_UDP:-40000}               # media; one port per core from here up
+SPEAKER=${DEMO_SPEAKER:-none}        # wav: what each technician hears goes to .demo/helmet-N/speaker.wav (6 MB a minute)
+BIN=${LOTSE_BIN:-$PWD/target/debug}
+HOME_DIR=$PWD/.demo
+LOGS=$HOME_DIR/logs
+READY_SECONDS=60                     # a cold start on a busy machine
+
+ARCHIVE=$((PORT + 1))
+WEAR=($((PORT + 10)) $((PORT + 11)))
+CLIPS=("$PWD/tests/footage/workshop.mp4" "$PWD/.tools/footage/bikes-voice.mp4")
+TITLES=("Shaft seal leaks" "Chain keeps coming off")
+ASSETS=("Pump P-204" "Bike station 7")
+LANGUAGES=(en de)
+
+fail() {
+  printf 'demo: %s\n' "$*" >&2
+  exit 1
+}
+
+# A listening port of this machine, from the kernel's own table: taken tcp|udp PORT
+taken() {
+  local state='' hex
+  hex=$(printf ':%04X' "$2")
+  [ "$1" = udp ] || state=0A
+  awk -v port="$hex" -v state="$state" 'substr($2, length($2) - 4) == port && (state == "" || $4 == state) { found = 1 } END { exit !found }' \
+    "/proc/net/$1" "/proc/net/${1}6" 2>/dev/null
+}
+
+check_before() {
+  local program clip port
+  for program in lotse-server lotse-archivist lotse-glass; do
+    [ -x "$BIN/$program" ] || fail "$BIN/$program is not built. Run: make demo"
+  done
+  for clip in "${CLIPS[@]}"; do
+    [ -s "$clip" ] || fail "the clip $clip is missing. Run: make setup"
+  done
+  for port in "$PORT" "$ARCHIVE" "${WEAR[@]}"; do
+    ! taken tcp "$port" || fail "port $port is taken by another program (see it with: ss -ltnp 'sport = :$port'). End that one, or choose others: DEMO_PORT=$((PORT + 100)) make demo"
+  done
+  ! taken udp "$UDP" || fail "UDP port $UDP is taken by another program (see it with: ss -lunp 'sport = :$UDP'). End that one, or choose another: DEMO_UDP=$((UDP + 100)) make demo"
+}
+
+NAMES=()
+PIDS=()
+timer=
+
+# start NAME PROGRAM ARGUMENT...: waits for its ready line
+start() {
+  local name=$1 out="$LOGS/$1.out" log="$LOGS/$1.log" pid tick
+  shift
+  : >"$out"
+  printf -- '--- started %s\n' "$(date -u +%FT%TZ)" >>"$log"
+  "$@" >"$out" 2>>"$log" &
+  pid=$!
+  NAMES+=("$name")
+  PIDS+=("$pid")
+  for ((tick = 0; tick < READY_SECONDS * 10; tick++)); do
+    ! grep -q '"ready"' "$out" || return 0
+    kill -0 "$pid" 2>/dev/null || break
+    sleep 0.1
+  done
+  kill -0 "$pid" 2>/dev/null && printf 'demo: %s is not ready after %s s.\n' "$name" "$READY_SECONDS" >&2 || printf 'demo: %s ended while starting.\n' "$name" >&2
+  last_words "$name"
+  exit 1
+}
+
+last_words() {
+  printf 'demo: the end of its log (%s):\n' "$LOGS/$1.log" >&2
+  tail -n 8 "$LOGS/$1.log" | sed "s/^/  $1 | /" >&2
+}
+
+# Ends what was started here, last first: SIGTERM, and SIGKILL for what is still there after ten seconds.
+stop() {
+  trap - EXIT INT TERM
+  local i tick
+  [ -z "$timer" ] || kill "$timer" 2>/dev/null || true
+  for ((i = ${#PIDS[@]} - 1; i >= 0; i--)); do kill "${PIDS[i]}" 2>/dev/null || true; done
+  for ((tick = 0; tick < 100; tick++)); do
+    for i in "${!PIDS[@]}"; do kill -0 "${PIDS[i]}" 2>/dev/null || unset "PIDS[i]"; done
+    [ ${#PIDS[@]} -gt 0 ] || return 0
+    sleep 0.1
+  done
+  for i in "${!PIDS[@]}"; do
+    printf 'demo: %s did not end by itself\n' "${NAMES[i]}" >&2
+    kill -KILL "${PIDS[i]}" 2>/dev/null || true
+  done
+}
+
+# field KEY LINE: one string value of a flat JSON line
+field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p" <<<"$2"; }
+
+# seeded KIND KEY VALUE WANTED: the field WANTED of the seed line of that kind
+seeded() {
+  local line
+  line=$(grep "\"kind\":\"$1\"" <<<"$SEED" | grep -F "\"$2\":\"$3\"" | head -n 1 || true)
+  field "$4" "$line"
+}
+
+check_before
+mkdir -p "$LOGS"
+trap stop EXIT
+trap 'exit 0' INT TERM
+
+server=(
+  env
+  LOTSE_HTTP_LISTEN="127.0.0.1:$PORT"
+  LOTSE_DATA_DIR="$HOME_DIR/server"
+  LOTSE_DATA_KEYS="$HOME_DIR/server-keys"
+  LOTSE_MEDIA_UDP_PORT="$UDP"
+  LOTSE_ARCHIVE_URL="http://127.0.0.1:$ARCHIVE"
+  LOTSE_PAGES_DIR="$PWD/web-expert/dist"
+  "$BIN/lotse-server"
+)
+SEED=$("${server[@]}" admin seed-demo 2>>"$LOGS/server.log") || { last_words server; fail "the demo accounts could not be made. For a fresh start remove $HOME_DIR"; }
+start server "${server[@]}" serve
+
+start archivist env \
+  LOTSE_SERVER_URL="http://127.0.0.1:$PORT" \
+  LOTSE_SERVER_PAIRING_CODE="$(seeded pairing name archivist code)" \
+  LOTSE_HTTP_LISTEN="127.0.0.1:$ARCHIVE" \
+  LOTSE_DATA_DIR="$HOME_DIR/archivist" \
+  LOTSE_DATA_KEYS="$HOME_DIR/archivist-keys" \
+  "$BIN/lotse-archivist" serve
+
+for i in 0 1; do
+  name=helmet-$((i + 1))
+  mkdir -p "$HOME_DIR/$name"
+  speaker=none
+  [ "$SPEAKER" != wav ] || speaker=wav:$HOME_DIR/$name/speaker.wav
+  start "$name" env \
+    LOTSE_SERVER_URL="http://127.0.0.1:$PORT" \
+    LOTSE_SERVER_PAIRING_CODE="$(seeded pairing name $name code)" \
+    LOTSE_DATA_DIR="$HOME_DIR/$name/data" \
+    LOTSE_CAMERA_SOURCE="file:${CLIPS[i]}" \
+    LOTSE_SOUND_MICROPHONE=file \
+    LOTSE_SOUND_SPEAKER="$speaker" \
+    LOTSE_HUD_DISPLAYS="web:127.0.0.1:${WEAR[i]}" \
+    LOTSE_HUD_LANGUAGE="${LANGUAGES[i]}" \
+    LOTSE_INPUT_SOURCES="socket:$HOME_DIR/$name/input.sock" \
+    LOTSE_DEVICE_NAME="$name" \
+    LOTSE_CALL_ON_START=true \
+    LOTSE_CALL_TITLE="${TITLES[i]}" \
+    LOTSE_CALL_ASSET="$(seeded asset name "${ASSETS[i]}" id)" \
+    "$BIN/lotse-glass" run
+done
+
+accounts=$(grep '"kind":"account"' <<<"$SEED" || true)
+cat <<SUMMARY
+
+  Lotse is running. Two technicians are calling.
+
+  Page (expert, manager, admin)   http://127.0.0.1:$PORT
+  Glasses helmet-1 (workshop)     http://127.0.0.1:${WEAR[0]}
+  Glasses helmet-2 (bikes)        http://127.0.0.1:${WEAR[1]}
+
+  Accounts                        password
+SUMMARY
+while IFS= read -r line; do
+  [ -z "$line" ] || printf '    %-30s%s\n' "$(field user "$line")" "$(field password "$line")"
+done <<<"$accounts"
+cat <<SUMMARY
+
+  Try: sign in as expert, take the call, answer YES RECORD on the page of helmet-1,
+       put the pen on the picture, draw, press Enter; press DONE at the glasses.
+       End the call, then sign in as manager and replay it.
+
+  Logs in .demo/logs, data in .demo. ${DEMO_SECONDS:+Ends by itself after $DEMO_SECONDS s. }Ctrl-C ends everything.
+
+SUMMARY
+
+[ -z "${DEMO_SECONDS:-}" ] || { sleep "$DEMO_SECONDS" & timer=$!; }
+WATCHED=("${PIDS[@]}")
+while :; do
+  code=0
+  wait -n -p ended "${WATCHED[@]}" $timer || code=$?
+  [ "${ended:-}" != "$timer" ] || [ -z "$timer" ] || { echo "demo: $DEMO_SECONDS s are over"; exit 0; }
+  for i in "${!PIDS[@]}"; do
+    [ "${PIDS[i]}" = "$ended" ] || continue
+    printf 'demo: %s ended by itself (code %s).\n' "${NAMES[i]}" "$code" >&2
+    last_words "${NAMES[i]}"
+    [ "${NAMES[i]}" != server ] || fail "without the server nothing goes on. Start again with: make demo"
+    unset "WATCHED[i]"
+  done
+  [ ${#WATCHED[@]} -gt 0 ] || fail "every program has ended"
+done
