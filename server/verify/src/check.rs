@@ -96,8 +96,11 @@ impl<F: Read + Seek> Check<F> {
             return Ok(());
         }
 
-        let head_bytes = self.small(&mut at, head, MAX_HEAD)?;
-        self.head(head_bytes.as_deref(), &reader, &manifest, options);
+        let head = self.small(&mut at, head, MAX_HEAD)?;
+        self.head(head.as_deref(), &reader, &manifest, options);
+        if head.is_none() {
+            return Ok(());
+        }
         let keys = match self.small(&mut at, keys, MAX_KEYS)?.as_deref().map(serde_json::from_slice::<Keys>) {
             Some(Ok(keys)) => keys,
             Some(Err(e)) => {
