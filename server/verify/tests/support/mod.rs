@@ -1,5 +1,5 @@
 //! Bundles for tests, made from the golden case of `server/protocol/fixtures`.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::{collections::BTreeMap, io::Cursor};
 
