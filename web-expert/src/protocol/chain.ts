@@ -83,7 +83,7 @@ export class Chain {
     }
     if (author.kind === KIND.joined) {
       const { case_key, role } = clearOf<Joined>(author);
-      if (typeof case_key !== 'string') throw new ChainError('malformed', seq);
+      if (typeof case_key !== 'string' || !role) throw new ChainError('malformed', seq);
       // A device may repeat `joined` only for itself and with its own key.
       if (known && (known.author !== author.author || known.key !== case_key || known.role !== role)) {
         throw new ChainError('unknown_author', seq);

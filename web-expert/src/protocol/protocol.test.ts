@@ -24,10 +24,17 @@ describe('items', () => {
     expect(await openChecked(sealed.digest, sealed.key, sealed.bytes)).toEqual(plain);
   });
 
+  it('commits to its key', async () => {
+    const one = await seal(utf8('one'));
+    const two = await seal(utf8('two'));
+    await expect(open(two.key, one.bytes)).rejects.toMatchObject({ problem: { why: 'wrong_key' } });
+    await expect(open(one.key, one.bytes.slice(0, 32))).rejects.toMatchObject({ problem: { why: 'truncated' } });
+  });
+
   it('finds a flipped bit, a cut and a foreign digest', async () => {
     const sealed = await seal(utf8('seal 42'));
     const flipped = sealed.bytes.slice();
-    flipped[6]! ^= 1;
+    flipped[40]! ^= 1;
     await expect(open(sealed.key, flipped)).rejects.toMatchObject({ problem: { why: 'does_not_open', chunk: 0 } });
     await expect(open(sealed.key, sealed.bytes.slice(0, -1))).rejects.toMatchObject({ problem: { why: 'truncated' } });
     await expect(openChecked(sealed.digest, sealed.key, flipped)).rejects.toBeInstanceOf(ItemError);

@@ -1,0 +1,254 @@
+// Media of one session: answers the server's offers, sends the microphone, hands out pictures and voices.
+//
+// Owns: the PeerConnection, its restarts, the pointer channel, who speaks. Never: decides whether media may flow (the server does).
+// Elsewhere: frames of the picture (live/frames.ts), the microphone (microphone.svelte.ts).
+
+import type { ServerMessage } from '@bindings/command';
+import type { PointerMessage } from '@bindings/payload';
+import type { Leg, Line, Offer, TrackInfo } from '@bindings/signal';
+import { newId } from '../protocol/id';
+import type { LiveLink } from './live.svelte';
+import type { Microphone } from './microphone.svelte';
+import { doubling, type RetryPolicy } from './retry';
+
+export type RtcState = 'idle' | 'joining' | 'connected' | 'broken';
+
+/** The label and limit of the contract (signal.rs). */
+const POINTER_CHANNEL = 'pointer';
+const MAX_POINTER_BYTES = 1_200;
+/** Pointer and pen are dropped, not queued, when this much waits already. */
+const MAX_POINTER_BUFFERED = 16 * 1024;
+/** Speaking is looked at five times a second. */
+const SPEAK_MS = 200;
+/** Audio level (0..1) above which somebody speaks. */
+const SPEAKS = 0.015;
+/** No offer or no connection within this long: start afresh. */
+const JOIN_TIMEOUT_MS = 12_000;
+
+export interface Downlink {
+  mid: string;
+  owner: string;
+  info: TrackInfo;
+  track: MediaStreamTrack;
+}
+
+export class RtcSession {
+  state: RtcState = $state('idle');
+  legs: Leg[] = $state.raw([]);
+  downlinks: Downlink[] = $state.raw([]);
+  /** Pseudonyms that speak now. */
+  speaking: Record<string, boolean> = $state({});
+  pointer: { from: string; message: PointerMessage } | null = $state.raw(null);
+
+  #pc: RTCPeerConnection | null = null;
+  #channel: RTCDataChannel | null = null;
+  #lines = new Map<string, Line>();
+  #voice: TrackInfo | null = null;
+  #attempt = 0;
+  #timers: number[] = [];
+  #watchdog = 0;
+  #offers: Promise<void> = Promise.resolve();
+  #off: (() => void)[] = [];
+  #wanted = false;
+
+  constructor(
+    private readonly link: LiveLink,
+    private readonly caseId: string,
+    private readonly session: string,
+    private readonly mic: Microphone,
+    private readonly policy: RetryPolicy = doubling(),
+  ) {}
+
+  /** Connects, and keeps connecting until `stop`. */
+  start(): void {
+    if (this.#wanted) return;
+    this.#wanted = true;
+    this.#off.push(this.link.listen((m) => this.#received(m)));
+    // A new socket is a new leg for the server.
+    this.#off.push(this.link.whenOpen(() => this.#join()));
+    this.#timers.push(window.setInterval(() => this.#listenWhoSpeaks(), SPEAK_MS));
+  }
+
+  stop(): void {
+    if (!this.#wanted) return;
+    this.#wanted = false;
+    this.link.send({ type: 'rtc_leave', session: this.session });
+    for (const off of this.#off) off();
+    for (const t of this.#timers) clearTimeout(t);
+    clearTimeout(this.#watchdog);
+    this.#drop();
+    this.state = 'idle';
+  }
+
+  /** The microphone came or went: join again with the tracks there are now. */
+  republish(): void {
+    if (this.#wanted && (this.#voice !== null) !== (this.mic.track !== null)) this.#join();
+    else void this.#sendVoice();
+  }
+
+  /** Unordered and unreliable: gone is gone. */
+  send(message: PointerMessage): void {
+    const c = this.#channel;
+    if (c?.readyState !== 'open' || c.bufferedAmount > MAX_POINTER_BUFFERED) return;
+    const text = JSON.stringify(message);
+    if (text.length <= MAX_POINTER_BYTES) c.send(text);
+  }
+
+  /** Bytes, frames and losses as the browser counts them, for the connection pill. */
+  async stats(): Promise<RTCStatsReport | null> {
+    return (await this.#pc?.getStats().catch(() => null)) ?? null;
+  }
+
+  #join(): void {
+    if (!this.#wanted) return;
+    this.#drop();
+    this.state = 'joining';
+    this.#voice = this.mic.track
+      ? {
+          track: newId(),
+          source: 'voice',
+          codec: 'opus',
+          clock_offset_us: this.link.clock.offset_us,
+          width: 0,
+          height: 0,
+        }
+      : null;
+    this.link.send({
+      type: 'rtc_join',
+      case: this.caseId,
+      session: this.session,
+      publish: this.#voice ? [this.#voice] : [],
+    });
+    this.#watch();
+  }
+
+  #watch(): void {
+    clearTimeout(this.#watchdog);
+    this.#watchdog = window.setTimeout(() => {
+      if (this.#wanted && this.state !== 'connected') this.#again();
+    }, JOIN_TIMEOUT_MS);
+  }
+
+  #again(): void {
+    if (!this.#wanted) return;
+    this.state = 'broken';
+    this.#attempt++;
+    clearTimeout(this.#watchdog);
+    this.#watchdog = window.setTimeout(() => this.#join(), this.policy.delay(this.#attempt));
+  }
+
+  #drop(): void {
+    this.#channel = null;
+    this.#pc?.close();
+    this.#pc = null;
+    this.#lines.clear();
+    this.downlinks = [];
+    this.speaking = {};
+  }
+
+  #received(m: ServerMessage): void {
+    if (!('session' in m) || m.session !== this.session) return;
+    if (m.type === 'rtc_offer') {
+      const { offer } = m;
+      // Offers are answered one after the other.
+      this.#offers = this.#offers.then(() => this.#answer(offer)).catch((e: unknown) => {
+        console.warn('rtc: an offer could not be answered', e);
+        this.#again();
+      });
+    } else if (m.type === 'rtc_legs') this.legs = m.legs;
+    else if (m.type === 'rtc_closed') this.#again();
+    else if (m.type === 'refused' && !m.id && this.state === 'joining') this.#again();
+  }
+
+  async #answer(offer: Offer): Promise<void> {
+    if (!this.#wanted) return;
+    const pc = this.#pc ?? this.#connection();
+    for (const line of [...offer.uplink, ...offer.downlink]) this.#lines.set(line.mid, line);
+    await pc.setRemoteDescription({ type: 'offer', sdp: offer.sdp });
+    if (pc !== this.#pc) return;
+    for (const line of offer.uplink) {
+      const t = pc.getTransceivers().find((x) => x.mid === line.mid);
+      if (t && line.info.track === this.#voice?.track) {
+        t.direction = 'sendonly';
+        await t.sender.replaceTrack(this.mic.track);
+      }
+    }
+    const down = new Set(offer.downlink.map((l) => l.mid));
+    for (const t of pc.getTransceivers()) {
+      if (t.mid && down.has(t.mid)) t.direction = 'recvonly';
+    }
+    await pc.setLocalDescription(await pc.createAnswer());
+    if (pc !== this.#pc) return;
+    const sdp = pc.localDescription?.sdp ?? '';
+    this.link.send({ type: 'rtc_answer', session: this.session, answer: { rev: offer.rev, sdp } });
+    this.#showDownlinks(offer);
+  }
+
+  #connection(): RTCPeerConnection {
+    const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle', rtcpMuxPolicy: 'require' });
+    this.#pc = pc;
+    const channel = pc.createDataChannel(POINTER_CHANNEL, {
+      negotiated: true,
+      id: 1,
+      ordered: false,
+      maxRetransmits: 0,
+    });
+    channel.onmessage = (e) => this.#pointed(e.data as string);
+    this.#channel = channel;
+    pc.onconnectionstatechange = () => {
+      if (pc !== this.#pc) return;
+      if (pc.connectionState === 'connected') {
+        this.state = 'connected';
+        this.#attempt = 0;
+        clearTimeout(this.#watchdog);
+      } else if (pc.connectionState === 'failed') this.#again();
+      else if (pc.connectionState === 'disconnected') {
+        this.state = 'broken';
+        this.#watch();
+      }
+    };
+    return pc;
+  }
+
+  /** Lines of the newest offer whose track stands; an unchanged one keeps its object, so that nothing flickers. */
+  #showDownlinks(offer: Offer): void {
+    const before = new Map(this.downlinks.map((d) => [d.mid, d]));
+    const now: Downlink[] = [];
+    for (const line of offer.downlink) {
+      const t = this.#pc?.getTransceivers().find((x) => x.mid === line.mid);
+      if (!t || t.currentDirection === 'inactive') continue;
+      const same = before.get(line.mid);
+      now.push(
+        same && same.info.track === line.info.track && same.track === t.receiver.track
+          ? same
+          : { mid: line.mid, owner: line.owner, info: line.info, track: t.receiver.track },
+      );
+    }
+    this.downlinks = now;
+  }
+
+  async #sendVoice(): Promise<void> {
+    const line = [...this.#lines.values()].find((l) => l.info.track === this.#voice?.track);
+    const t = this.#pc?.getTransceivers().find((x) => x.mid === line?.mid);
+    await t?.sender.replaceTrack(this.mic.track).catch(() => {});
+  }
+
+  #pointed(text: string): void {
+    try {
+      const { from, data } = JSON.parse(text) as { from: string; data: PointerMessage };
+      if (typeof from === 'string' && data) this.pointer = { from, message: data };
+    } catch {
+      // Unreliable by design: a message that cannot be read is as good as lost.
+    }
+  }
+
+  #listenWhoSpeaks(): void {
+    for (const d of this.downlinks) {
+      if (d.info.source !== 'voice') continue;
+      const t = this.#pc?.getTransceivers().find((x) => x.mid === d.mid);
+      const level = t?.receiver.getSynchronizationSources()[0]?.audioLevel ?? 0;
+      const on = level > SPEAKS;
+      if ((this.speaking[d.owner] ?? false) !== on) this.speaking[d.owner] = on;
+    }
+  }
+}

@@ -1,0 +1,28 @@
+// What tests may ask a running page: `window.lotse`. Read-only; nothing of the page depends on it.
+//
+// frame(): FrameId of the picture on screen. painted(): the last 300 pictures as [unwrapped RTP, server UTC in ms
+// when it was to appear], for glass-to-glass measurements.
+
+import type { FrameId } from '@bindings/ids';
+
+const KEPT = 300;
+let frame: FrameId | null = null;
+const painted: [rtp: number, at_ms: number][] = [];
+
+export const facts = {
+  painted(id: FrameId, at: number, offset_us: number): void {
+    frame = id;
+    painted.push([id.rtp, performance.timeOrigin + at + offset_us / 1000]);
+    if (painted.length > KEPT) painted.shift();
+  },
+};
+
+declare global {
+  interface Window {
+    lotse?: { frame(): FrameId | null; painted(): [number, number][] };
+  }
+}
+
+if (typeof window !== 'undefined') {
+  window.lotse = { frame: () => frame && { ...frame }, painted: () => painted.map((p) => [...p]) };
+}

@@ -1,0 +1,13 @@
+// Starts the page.
+
+import { mount } from 'svelte';
+import App from './App.svelte';
+import { apply } from './strings/index.svelte';
+import './ui/tokens.css';
+import { startRouting } from './ui/router.svelte';
+import { followSystem } from './ui/theme.svelte';
+
+apply();
+followSystem();
+startRouting();
+mount(App, { target: document.getElementById('app')! });
