@@ -18,9 +18,13 @@ READY_SECONDS=60                     # a cold start on a busy machine
 ARCHIVE=$((PORT + 1))
 WEAR=($((PORT + 10)) $((PORT + 11)))
 CLIPS=("$PWD/tests/footage/workshop.mp4" "$PWD/.tools/footage/bikes-voice.mp4")
-TITLES=("Shaft seal leaks" "Chain keeps coming off")
-ASSETS=("Pump P-204" "Bike station 7")
 LANGUAGES=(en de)
+TITLES=("Shaft seal leaks" "Kette springt immer wieder ab")
+# People and ids as `lotse-server admin seed-demo` makes them.
+WEARERS=("Mara Krüger" "Jonas Lind")
+ASSETS=(p-204 dock-12)
+SITES=(linz-halle-3 station-7)
+CUSTOMERS=(hydroserv donaurad)
 
 fail() {
   printf 'demo: %s\n' "$*" >&2
@@ -99,11 +103,11 @@ stop() {
 # field KEY LINE: one string value of a flat JSON line
 field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p" <<<"$2"; }
 
-# seeded KIND KEY VALUE WANTED: the field WANTED of the seed line of that kind
-seeded() {
+# code NAME: the pairing code of a device; empty once it is paired
+code() {
   local line
-  line=$(grep "\"kind\":\"$1\"" <<<"$SEED" | grep -F "\"$2\":\"$3\"" | head -n 1 || true)
-  field "$4" "$line"
+  line=$(grep '"kind":"pairing"' <<<"$SEED" | grep -F "\"name\":\"$1\"" || true)
+  field code "$line"
 }
 
 check_before
@@ -126,7 +130,7 @@ start server "${server[@]}" serve
 
 start archivist env \
   LOTSE_SERVER_URL="http://127.0.0.1:$PORT" \
-  LOTSE_SERVER_PAIRING_CODE="$(seeded pairing name archivist code)" \
+  LOTSE_SERVER_PAIRING_CODE="$(code archivist)" \
   LOTSE_HTTP_LISTEN="127.0.0.1:$ARCHIVE" \
   LOTSE_DATA_DIR="$HOME_DIR/archivist" \
   LOTSE_DATA_KEYS="$HOME_DIR/archivist-keys" \
@@ -139,7 +143,7 @@ for i in 0 1; do
   [ "$SPEAKER" != wav ] || speaker=wav:$HOME_DIR/$name/speaker.wav
   start "$name" env \
     LOTSE_SERVER_URL="http://127.0.0.1:$PORT" \
-    LOTSE_SERVER_PAIRING_CODE="$(seeded pairing name $name code)" \
+    LOTSE_SERVER_PAIRING_CODE="$(code "$name")" \
     LOTSE_DATA_DIR="$HOME_DIR/$name/data" \
     LOTSE_CAMERA_SOURCE="file:${CLIPS[i]}" \
     LOTSE_SOUND_MICROPHONE=file \
@@ -148,9 +152,12 @@ for i in 0 1; do
     LOTSE_HUD_LANGUAGE="${LANGUAGES[i]}" \
     LOTSE_INPUT_SOURCES="socket:$HOME_DIR/$name/input.sock" \
     LOTSE_DEVICE_NAME="$name" \
+    LOTSE_DEVICE_WEARER="${WEARERS[i]}" \
     LOTSE_CALL_ON_START=true \
     LOTSE_CALL_TITLE="${TITLES[i]}" \
-    LOTSE_CALL_ASSET="$(seeded asset name "${ASSETS[i]}" id)" \
+    LOTSE_CALL_ASSET="${ASSETS[i]}" \
+    LOTSE_CALL_SITE="${SITES[i]}" \
+    LOTSE_CALL_CUSTOMER="${CUSTOMERS[i]}" \
     "$BIN/lotse-glass" run
 done
 
@@ -159,14 +166,14 @@ cat <<SUMMARY
 
   Lotse is running. Two technicians are calling.
 
-  Page (expert, manager, admin)   http://127.0.0.1:$PORT
+  Page                            http://127.0.0.1:$PORT
   Glasses helmet-1 (workshop)     http://127.0.0.1:${WEAR[0]}
   Glasses helmet-2 (bikes)        http://127.0.0.1:${WEAR[1]}
 
-  Accounts                        password
+  Accounts (password)
 SUMMARY
 while IFS= read -r line; do
-  [ -z "$line" ] || printf '    %-30s%s\n' "$(field user "$line")" "$(field password "$line")"
+  [ -z "$line" ] || printf '    %-12s%-18s%s\n' "$(field user "$line")" "$(field name "$line")" "$(field password "$line")"
 done <<<"$accounts"
 cat <<SUMMARY
 
