@@ -170,7 +170,7 @@ cat <<SUMMARY
   Glasses helmet-1 (workshop)     http://127.0.0.1:${WEAR[0]}
   Glasses helmet-2 (bikes)        http://127.0.0.1:${WEAR[1]}
 
-  Accounts (password)
+  Accounts: user, name, password
 SUMMARY
 while IFS= read -r line; do
   [ -z "$line" ] || printf '    %-12s%-18s%s\n' "$(field user "$line")" "$(field name "$line")" "$(field password "$line")"
