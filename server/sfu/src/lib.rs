@@ -6,13 +6,41 @@
 //!
 //! Read `worker` (the loop), `room` (who gets what) and `leg` (one WebRTC connection) first.
 
+mod answer;
+mod command;
+mod engine;
 mod error;
+mod forward;
+mod interceptor;
+mod keyframe;
+mod leg;
+mod pointer;
+mod publisher;
+mod room;
+mod rooms;
+mod socket;
+mod stun;
+mod subscriber;
+mod voices;
+mod worker;
 
-use std::net::IpAddr;
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use lotse_protocol::id::{Pseudonym, SessionId, TrackId};
 use lotse_protocol::signal::{Leg, Offer, RtcAnswer, TrackInfo};
-use tokio::sync::mpsc;
+use mio::{Poll, Waker};
+use tokio::sync::{mpsc, oneshot};
+
+use command::{Command, Shared};
+use engine::Engine;
+use socket::DatagramSocket;
+use worker::{State, Worker};
 
 pub use error::SfuError;
 
@@ -22,6 +50,10 @@ pub const MAX_TRACKS: usize = 8;
 pub const MAX_LEGS: usize = 128;
 /// Events waiting for the server. When full, the worker keeps them and tries again on its next turn.
 pub const EVENT_QUEUE: usize = 1_024;
+/// Commands waiting for a worker; callers wait when it is full.
+const COMMAND_QUEUE: usize = 256;
+/// How long a join, an answer or a watch waits for a busy worker.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where the SFU listens and what it tells clients.
 #[derive(Debug, Clone)]
@@ -78,18 +110,67 @@ pub struct Counters {
 
 /// A handle on the running SFU. Clones are the same SFU; when the last one is dropped the workers stop.
 #[derive(Clone)]
-pub struct Sfu {}
+pub struct Sfu {
+    workers: Arc<[WorkerHandle]>,
+}
+
+struct WorkerHandle {
+    port: u16,
+    commands: mpsc::Sender<Command>,
+    waker: Arc<Waker>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for WorkerHandle {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        let _ = self.waker.wake();
+    }
+}
 
 /// Opens the sockets and starts the workers.
-pub fn start(_config: SfuConfig) -> Result<(Sfu, mpsc::Receiver<SfuEvent>), SfuError> {
-    let (_events, receiver) = mpsc::channel(EVENT_QUEUE);
-    Ok((Sfu {}, receiver))
+pub fn start(config: SfuConfig) -> Result<(Sfu, mpsc::Receiver<SfuEvent>), SfuError> {
+    let (events, receiver) = mpsc::channel(EVENT_QUEUE);
+    let count = match config.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        count => count,
+    };
+    let crypto = rtc::crypto::default_provider().map_err(engine::core("its cryptography"))?;
+    let certificate = engine::certificate(&crypto)?;
+    let mut workers = Vec::with_capacity(count);
+    for n in 0..count {
+        let port = match config.udp_port {
+            0 => 0,
+            first => u16::try_from(usize::from(first) + n).map_err(|_| SfuError::Socket {
+                bind: config.bind,
+                port: first,
+                source: io::Error::new(io::ErrorKind::InvalidInput, "too few ports above it for all workers"),
+            })?,
+        };
+        let socket = DatagramSocket::bind(config.bind, port)
+            .and_then(|socket| socket.port().map(|port| (socket, port)))
+            .map_err(|source| SfuError::Socket { bind: config.bind, port, source });
+        let (socket, port) = socket?;
+        let poll = Poll::new().map_err(SfuError::Worker)?;
+        let waker = Arc::new(Waker::new(poll.registry(), worker::WAKER).map_err(SfuError::Worker)?);
+        let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
+        let shared = Arc::new(Shared::default());
+        let engine = Engine::new(SocketAddr::new(config.public_ip, port), crypto.clone(), certificate.clone());
+        let state = State::new(engine, events.clone());
+        let worker = Worker { poll, socket, commands: queue, shared: shared.clone(), state };
+        std::thread::Builder::new()
+            .name(format!("media-{n}"))
+            .spawn(move || worker.run())
+            .map_err(SfuError::Worker)?;
+        workers.push(WorkerHandle { port, commands, waker, shared });
+    }
+    Ok((Sfu { workers: workers.into() }, receiver))
 }
 
 impl Sfu {
     /// The port of each worker.
     pub fn udp_ports(&self) -> Vec<u16> {
-        Vec::new()
+        self.workers.iter().map(|worker| worker.port).collect()
     }
 
     /// Makes a leg, closed by its gate; an older leg of the same participant is replaced. An `SfuEvent::Offer` follows.
@@ -100,46 +181,84 @@ impl Sfu {
         kind: LegKind,
         publish: Vec<TrackInfo>,
     ) -> Result<(), SfuError> {
-        let _ = (room, who, kind, publish);
-        Err(SfuError::Stopped)
+        self.ask(room, |reply| Command::Join { room, who, kind, publish, reply }).await?
     }
 
     /// Takes the client's answer to the newest offer.
     pub async fn answer(&self, room: SessionId, who: Pseudonym, answer: RtcAnswer) -> Result<(), SfuError> {
-        let _ = (room, who, answer);
-        Err(SfuError::Stopped)
+        self.ask(room, |reply| Command::Answer { room, who, answer, reply }).await?
     }
 
     /// Says whether `who` wants to get this track. Mains and voices are wanted from the start, previews are not.
     pub async fn watch(&self, room: SessionId, who: Pseudonym, track: TrackId, on: bool) -> Result<(), SfuError> {
-        let _ = (room, who, track, on);
-        Err(SfuError::Stopped)
+        self.ask(room, |reply| Command::Watch { room, who, track, on, reply }).await?
     }
 
     /// Opens or closes the gate of a participant: nothing flows to or from a closed one. May be said before `join`;
-    /// a leg that replaces another keeps its gate.
+    /// a leg that replaces another keeps its gate. When this returns, it holds.
     pub async fn gate(&self, room: SessionId, who: Pseudonym, open: bool) {
-        let _ = (room, who, open);
+        let _ = self.tell(room, |reply| Command::Gate { room, who, open, reply }).await;
     }
 
     /// Ends a leg and forgets its gate.
     pub async fn leave(&self, room: SessionId, who: Pseudonym) {
-        let _ = (room, who);
+        let _ = self.tell(room, |reply| Command::Leave { room, who, reply }).await;
     }
 
     /// Ends all legs of a room.
     pub async fn close_room(&self, room: SessionId) {
-        let _ = room;
+        let _ = self.tell(room, |reply| Command::CloseRoom { room, reply }).await;
     }
 
     /// The legs of a room as measured over the last second, in order of pseudonym.
     pub async fn legs(&self, room: SessionId) -> Vec<Leg> {
-        let _ = room;
-        Vec::new()
+        self.ask(room, |reply| Command::Legs { room, reply }).await.unwrap_or_default()
     }
 
     /// Sums since start.
     pub fn counters(&self) -> Counters {
-        Counters::default()
+        let mut sums = Counters::default();
+        for Shared { packets_in, bytes_in, packets_out, bytes_out, drops_in, drops_out, .. } in
+            self.workers.iter().map(|worker| &*worker.shared)
+        {
+            sums.packets_in += packets_in.load(Ordering::Relaxed);
+            sums.bytes_in += bytes_in.load(Ordering::Relaxed);
+            sums.packets_out += packets_out.load(Ordering::Relaxed);
+            sums.bytes_out += bytes_out.load(Ordering::Relaxed);
+            sums.drops_in += drops_in.load(Ordering::Relaxed);
+            sums.drops_out += drops_out.load(Ordering::Relaxed);
+        }
+        sums.cpu_us = self.workers.iter().map(|worker| worker.shared.cpu_us()).collect();
+        sums
     }
+
+    /// The worker of a room: always the same one.
+    fn worker(&self, room: SessionId) -> &WorkerHandle {
+        let mut hasher = DefaultHasher::new();
+        room.hash(&mut hasher);
+        &self.workers[(hasher.finish() % self.workers.len() as u64) as usize]
+    }
+
+    /// A command that may be refused when the worker is too busy.
+    async fn ask<T>(&self, room: SessionId, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, SfuError> {
+        match tokio::time::timeout(PATIENCE, self.tell(room, command)).await {
+            Ok(done) => done,
+            Err(_) => Err(SfuError::Busy),
+        }
+    }
+
+    /// A command that waits as long as it takes: closing a gate must not be lost.
+    async fn tell<T>(&self, room: SessionId, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, SfuError> {
+        let worker = self.worker(room);
+        let (reply, done) = oneshot::channel();
+        worker.commands.send(command(reply)).await.map_err(|_| SfuError::Stopped)?;
+        worker.waker.wake().map_err(|_| SfuError::Stopped)?;
+        done.await.map_err(|_| SfuError::Stopped)
+    }
+}
+
+/// Random letters and digits, for ICE names and passwords.
+fn random_text(len: usize) -> String {
+    use rand::{RngExt as _, distr::Alphanumeric};
+    rand::rng().sample_iter(Alphanumeric).take(len).map(char::from).collect()
 }

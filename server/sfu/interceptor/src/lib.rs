@@ -1,0 +1,17 @@
+//! Two interceptors the WebRTC core lacks, for every end that reads reports or receives pictures.
+//!
+//! Owns: nothing lasting. Never: decides who gets a packet.
+//! Elsewhere: retransmission buffers, loss reports and transport feedback are the core's own interceptors.
+
+mod rtcp_tap;
+mod rtx_decap;
+
+use rtc::interceptor::Slot;
+
+pub use rtcp_tap::RtcpTap;
+pub use rtx_decap::RtxDecap;
+
+/// Where `RtxDecap` belongs: closer to the wire than the NACK generator at 7,000.
+pub const RTX_DECAP_SLOT: Slot = Slot::Custom(6_500);
+/// Where `RtcpTap` belongs: behind all that reads RTCP.
+pub const RTCP_TAP_SLOT: Slot = Slot::Custom(14_000);

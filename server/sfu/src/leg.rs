@@ -1,0 +1,365 @@
+//! One WebRTC connection between a participant and the server.
+//!
+//! Owns: the connection, its lines, its offers and answers (never a second offer before the answer).
+//! Never: decides who may get what. Elsewhere: that decision (`room`), sockets (`worker`), copying packets (`forward`).
+
+use std::time::{Duration, Instant};
+
+use lotse_protocol::id::Pseudonym;
+use lotse_protocol::signal::{Codec, Leg as LegState, Line, Offer, POINTER_CHANNEL, RtcAnswer, TrackInfo, TrackSource};
+use rtc::data_channel::{RTCDataChannelId, RTCDataChannelInit};
+use rtc::peer_connection::RTCPeerConnection;
+use rtc::peer_connection::sdp::RTCSessionDescription;
+use rtc::rtp_transceiver::{RTCRtpSenderId, RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
+
+use crate::engine::{self, Engine, core};
+use crate::publisher::Uplink;
+use crate::subscriber::{Assignment, Downlink};
+use crate::{LegKind, MAX_TRACKS, SfuError, answer, pointer::Budget};
+
+/// The `pointer` channel's stream, agreed without a message.
+const POINTER_STREAM: u16 = 1;
+/// Silence after which a leg is gone.
+const SILENCE: Duration = Duration::from_secs(5);
+/// A connection may take this long from its answer to its first packet: slow links repeat the handshake.
+const CONNECTING: Duration = Duration::from_secs(15);
+/// An offer may stay unanswered this long.
+const UNANSWERED: Duration = Duration::from_secs(60);
+
+/// Sums of the running second.
+#[derive(Debug, Default)]
+pub(crate) struct Second {
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+}
+
+/// See the module.
+pub(crate) struct Leg {
+    /// Never used twice in a worker, unlike the place of a leg.
+    pub(crate) serial: u64,
+    /// The room's place in the worker.
+    pub(crate) room: usize,
+    pub(crate) who: Pseudonym,
+    pub(crate) kind: LegKind,
+    /// The gate, copied from the room for the packet path.
+    pub(crate) open: bool,
+    pub(crate) connection: RTCPeerConnection,
+    pub(crate) ufrag: String,
+    pub(crate) password: String,
+    pub(crate) uplinks: Vec<Uplink>,
+    pub(crate) downlinks: Vec<Downlink>,
+    pub(crate) channel: RTCDataChannelId,
+    pub(crate) channel_open: bool,
+    pub(crate) pointer_budget: Budget,
+    pub(crate) connected: bool,
+    pub(crate) last_valid: Instant,
+    /// When the connection wants to be called.
+    pub(crate) deadline: Option<Instant>,
+    /// Waits in the worker's list of legs with something to say.
+    pub(crate) queued: bool,
+    pub(crate) second: Second,
+    pub(crate) state: LegState,
+    wants: Vec<Assignment>,
+    /// The lines no longer match the wishes: an offer is due.
+    stale: bool,
+    rev: u32,
+    offer_open: bool,
+    answered: bool,
+    created: Instant,
+    /// Lines of the open offer, in order.
+    mids: Vec<String>,
+}
+
+/// What an answer changed.
+#[derive(Debug, Default)]
+pub(crate) struct Answered {
+    /// Downlinks that have begun to flow.
+    pub(crate) started: Vec<usize>,
+}
+
+impl Leg {
+    pub(crate) fn new(
+        engine: &Engine,
+        now: Instant,
+        (room, serial): (usize, u64),
+        (who, kind): (Pseudonym, LegKind),
+        publish: Vec<TrackInfo>,
+    ) -> Result<Self, SfuError> {
+        check(&publish)?;
+        let (ufrag, password) = (crate::random_text(8), crate::random_text(24));
+        let video = publish.iter().any(|track| track.codec.is_video());
+        let mut connection = engine.connection(now, &ufrag, &password, video, !publish.is_empty())?;
+        let mut uplinks = Vec::with_capacity(publish.len());
+        for info in publish {
+            let init = RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Recvonly, ..Default::default() };
+            let id = connection.add_transceiver_from_kind(engine::kind(info.codec), Some(init)).map_err(core("a line"))?;
+            prefer(&mut connection, id, info.codec)?;
+            uplinks.push(Uplink::new(info, id));
+        }
+        let init = RTCDataChannelInit {
+            ordered: false,
+            max_retransmits: Some(0),
+            negotiated: Some(POINTER_STREAM),
+            ..Default::default()
+        };
+        let channel = connection.create_data_channel(POINTER_CHANNEL, Some(init)).map_err(core("the pointer channel"))?.id();
+        Ok(Self {
+            serial,
+            room,
+            who,
+            kind,
+            open: false,
+            connection,
+            ufrag,
+            password,
+            uplinks,
+            downlinks: Vec::new(),
+            channel,
+            channel_open: false,
+            pointer_budget: Budget::default(),
+            connected: false,
+            last_valid: now,
+            deadline: None,
+            queued: false,
+            second: Second::default(),
+            state: LegState {
+                who,
+                connected: false,
+                rtt_ms: None,
+                loss_up_pct: 0.0,
+                loss_down_pct: 0.0,
+                up_kbps: 0,
+                down_kbps: 0,
+            },
+            wants: Vec::new(),
+            stale: true,
+            rev: 0,
+            offer_open: false,
+            answered: false,
+            created: now,
+            mids: Vec::new(),
+        })
+    }
+
+    /// Takes the tracks this leg shall get. What it shall not get any more stops at once; the rest follows by offer.
+    pub(crate) fn set_wants(&mut self, wants: Vec<Assignment>) {
+        for line in &mut self.downlinks {
+            if line.assigned.as_ref().is_some_and(|assigned| !wants.contains(assigned)) {
+                line.unassign();
+                self.stale = true;
+            }
+        }
+        for want in &wants {
+            if !self.downlinks.iter().any(|line| line.assigned.as_ref() == Some(want)) {
+                self.stale = true;
+            }
+        }
+        self.wants = wants;
+    }
+
+    pub(crate) fn wants(&self, owner: Pseudonym, track: &TrackInfo) -> bool {
+        self.wants.iter().any(|want| want.owner == owner && want.info.track == track.track)
+    }
+
+    /// The next offer, if one is due and none is open.
+    pub(crate) fn negotiate(&mut self, now: Instant) -> Result<Option<Offer>, SfuError> {
+        if !self.stale || self.offer_open {
+            return Ok(None);
+        }
+        self.assign()?;
+        for at in 0..self.downlinks.len() {
+            let line = &self.downlinks[at];
+            let direction = match line.assigned {
+                Some(_) => RTCRtpTransceiverDirection::Sendonly,
+                None => RTCRtpTransceiverDirection::Inactive,
+            };
+            if let Some(mut transceiver) = self.connection.rtp_transceiver(line.transceiver) {
+                transceiver.set_direction(direction);
+            }
+        }
+        let offer = self.connection.create_offer(None).map_err(core("an offer"))?;
+        self.connection.set_local_description(now, offer.clone()).map_err(core("its own offer"))?;
+        let sdp = self.connection.local_description().map_or(offer.sdp, |described| described.sdp);
+        self.mids = sdp.lines().filter_map(|line| line.strip_prefix("a=mid:")).map(|mid| mid.trim().to_owned()).collect();
+        self.rev += 1;
+        (self.stale, self.offer_open) = (false, true);
+        let mut offer = Offer { rev: self.rev, sdp, uplink: Vec::new(), downlink: Vec::new() };
+        for uplink in &self.uplinks {
+            let mid = mid(&mut self.connection, uplink.transceiver);
+            offer.uplink.push(Line { mid, owner: self.who, info: uplink.info.clone() });
+        }
+        for line in &self.downlinks {
+            if let Some(assigned) = &line.assigned {
+                let mid = mid(&mut self.connection, line.transceiver);
+                offer.downlink.push(Line { mid, owner: assigned.owner, info: assigned.info.clone() });
+            }
+        }
+        Ok(Some(offer))
+    }
+
+    /// Finds or makes a line for each track wanted.
+    fn assign(&mut self) -> Result<(), SfuError> {
+        for want in self.wants.clone() {
+            if self.downlinks.iter().any(|line| line.assigned.as_ref() == Some(&want)) {
+                continue;
+            }
+            let fits = |line: &Downlink| {
+                line.assigned.is_none()
+                    && line.codec == want.info.codec
+                    && (line.idle || line.last.as_ref() == Some(&want))
+            };
+            let same = self.downlinks.iter().position(|line| fits(line) && line.last.as_ref() == Some(&want));
+            let at = same.or_else(|| self.downlinks.iter().position(fits));
+            let (stream, track) = (want.owner.to_string(), want.info.track.to_string());
+            let at = match at {
+                Some(at) => {
+                    let line = &self.downlinks[at];
+                    let track = engine::sending_track(stream, track, line.codec, line.ssrc, line.repair);
+                    let id = line.transceiver;
+                    if let Some(mut transceiver) = self.connection.rtp_transceiver(id) {
+                        transceiver.set_direction(RTCRtpTransceiverDirection::Sendonly);
+                    }
+                    if let Some(mut sender) = self.connection.rtp_sender(RTCRtpSenderId::from(id)) {
+                        sender.replace_track(track).map_err(core("a track"))?;
+                    }
+                    at
+                }
+                None => {
+                    let line = self.new_line(stream, track, want.info.codec)?;
+                    self.downlinks.push(line);
+                    self.downlinks.len() - 1
+                }
+            };
+            let line = &mut self.downlinks[at];
+            line.idle = false;
+            line.assigned = Some(want);
+        }
+        Ok(())
+    }
+
+    fn new_line(&mut self, stream: String, track: String, codec: Codec) -> Result<Downlink, SfuError> {
+        let ssrc = self.fresh_ssrc();
+        let repair = codec.is_video().then(|| self.fresh_ssrc()).map(|r| if r == ssrc { r.wrapping_add(1) } else { r });
+        let track = engine::sending_track(stream, track, codec, ssrc, repair);
+        let init = RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Sendonly, ..Default::default() };
+        let id = self.connection.add_transceiver_from_track(track, Some(init)).map_err(core("a line"))?;
+        prefer(&mut self.connection, id, codec)?;
+        Ok(Downlink::new(id, codec, ssrc, repair))
+    }
+
+    fn fresh_ssrc(&self) -> u32 {
+        loop {
+            let ssrc: u32 = rand::random();
+            let taken = |line: &Downlink| line.ssrc == ssrc || line.repair == Some(ssrc);
+            if ssrc != 0 && !self.downlinks.iter().any(taken) {
+                return ssrc;
+            }
+        }
+    }
+
+    /// Takes the client's answer to the open offer.
+    pub(crate) fn answer(&mut self, now: Instant, answer: RtcAnswer) -> Result<Answered, SfuError> {
+        if !self.offer_open || answer.rev != self.rev {
+            return Err(SfuError::StaleAnswer { answered: answer.rev, open: self.rev });
+        }
+        let lines = answer::parse(&answer.sdp, &self.mids)?;
+        let bad = |e: rtc::shared::error::Error| SfuError::BadAnswer { why: e.to_string() };
+        let description = RTCSessionDescription::answer(answer.sdp).map_err(bad)?;
+        let applied = self.connection.set_remote_description(now, description).map_err(bad);
+        self.offer_open = self.connection.pending_local_description().is_some();
+        applied?;
+        if !self.answered {
+            (self.answered, self.last_valid) = (true, now);
+        }
+        let mut answered = Answered::default();
+        for uplink in &mut self.uplinks {
+            let mid = mid(&mut self.connection, uplink.transceiver);
+            if let Some(line) = lines.iter().find(|line| line.mid == mid) {
+                uplink.ssrc = line.ssrc.filter(|_| line.sends);
+                uplink.extensions = line.extensions;
+            }
+        }
+        for (at, downlink) in self.downlinks.iter_mut().enumerate() {
+            let mid = mid(&mut self.connection, downlink.transceiver);
+            let line = lines.iter().find(|line| line.mid == mid);
+            let receives = line.is_some_and(|line| line.receives);
+            if downlink.assigned.is_none() {
+                downlink.idle = !receives;
+                continue;
+            }
+            if let Some(line) = line {
+                downlink.extensions = line.extensions;
+            }
+            if let Some(mut sender) = self.connection.rtp_sender(RTCRtpSenderId::from(downlink.transceiver)) {
+                let mime = engine::codec_parameters(downlink.codec).rtp_codec.mime_type;
+                let agreed = sender.get_parameters().rtp_parameters.codecs.iter();
+                let agreed = agreed.filter(|codec| codec.rtp_codec.mime_type.eq_ignore_ascii_case(&mime));
+                downlink.payload_type = agreed.map(|codec| codec.payload_type).next().unwrap_or(0);
+            }
+            let live = receives && downlink.payload_type != 0;
+            if live && !downlink.live {
+                downlink.restart();
+                answered.started.push(at);
+            }
+            downlink.live = live;
+        }
+        Ok(answered)
+    }
+
+    /// Why the leg has to go, if so.
+    pub(crate) fn gone(&self, now: Instant) -> Option<&'static str> {
+        let silent = now.saturating_duration_since(self.last_valid);
+        let patience = match (self.answered, self.connected) {
+            (false, _) => return (now >= self.created + UNANSWERED).then_some("timeout"),
+            (true, false) => CONNECTING,
+            (true, true) => SILENCE,
+        };
+        (silent > patience).then_some("timeout")
+    }
+
+    /// Closes the second: `state` tells of it from now on.
+    pub(crate) fn end_second(&mut self, length: Duration) {
+        let kbps = |bytes: u64| (bytes as f64 * 8.0 / 1_000.0 / length.as_secs_f64().max(0.001)) as u32;
+        let second = std::mem::take(&mut self.second);
+        let (mut expected, mut lost) = (0u32, 0u32);
+        for uplink in &mut self.uplinks {
+            expected += std::mem::take(&mut uplink.meter.expected);
+            lost += std::mem::take(&mut uplink.meter.lost);
+        }
+        let flowing = self.downlinks.iter().filter(|line| line.live);
+        let worst = flowing.map(|line| line.fraction_lost).max().unwrap_or(0);
+        self.state.connected = self.connected;
+        self.state.up_kbps = kbps(second.bytes_in);
+        self.state.down_kbps = kbps(second.bytes_out);
+        self.state.loss_up_pct = if expected == 0 { 0.0 } else { 100.0 * lost as f32 / expected as f32 };
+        self.state.loss_down_pct = f32::from(worst) / 2.56;
+    }
+}
+
+/// The tracks a participant may announce.
+fn check(publish: &[TrackInfo]) -> Result<(), SfuError> {
+    let bad = |why: &str| Err(SfuError::BadTracks { why: why.to_owned() });
+    if publish.len() > MAX_TRACKS {
+        return bad("too many");
+    }
+    for (at, track) in publish.iter().enumerate() {
+        if publish[..at].iter().any(|other| other.track == track.track) {
+            return bad("two have the same id");
+        }
+        if (track.source == TrackSource::Voice) == track.codec.is_video() {
+            return bad("the codec does not fit the source");
+        }
+    }
+    Ok(())
+}
+
+fn prefer(connection: &mut RTCPeerConnection, id: usize, codec: Codec) -> Result<(), SfuError> {
+    let Some(mut transceiver) = connection.rtp_transceiver(id) else {
+        return Err(SfuError::Core { what: "a line", why: "it is gone".into() });
+    };
+    transceiver.set_codec_preferences(engine::line_codecs(codec)).map_err(core("a codec"))
+}
+
+fn mid(connection: &mut RTCPeerConnection, id: usize) -> String {
+    connection.rtp_transceiver(id).and_then(|transceiver| transceiver.mid().clone()).unwrap_or_default()
+}

@@ -1,0 +1,391 @@
+//! A media worker: one OS thread, one UDP socket, the rooms pinned to it.
+//!
+//! Owns: the loop (read a batch, feed it, let every touched leg speak, send), the table from address to leg.
+//! Never: waits for anything but its socket, its clock and its command queue.
+//! Elsewhere: what a packet leads to (`forward`), what a command leads to (`rooms`).
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use lotse_protocol::id::SessionId;
+use mio::{Events, Interest, Poll, Token, unix::SourceFd};
+use rtc::peer_connection::event::{RTCDataChannelEvent, RTCPeerConnectionEvent};
+use rtc::peer_connection::message::RTCMessage;
+use rtc::peer_connection::state::RTCPeerConnectionState;
+use rtc::sansio::Protocol;
+use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
+use tokio::sync::mpsc;
+
+use crate::command::{Command, Shared};
+use crate::{SfuEvent, engine::Engine, leg::Leg, room::Room, socket::DatagramSocket, stun};
+
+/// Place of a leg in its worker.
+pub(crate) type LegId = usize;
+
+pub(crate) const SOCKET: Token = Token(0);
+pub(crate) const WAKER: Token = Token(1);
+/// Commands done per turn, so that packets never wait for a flood of them.
+const COMMANDS_PER_TURN: usize = 64;
+/// Batches read per turn before everybody may send.
+const BATCHES_PER_TURN: usize = 4;
+/// Silence, seconds and trouble are looked at this often.
+const TICK: Duration = Duration::from_millis(250);
+const SECOND: Duration = Duration::from_secs(1);
+/// Events kept while the server does not take them. Above this, key frame hints are left out: the publisher got its PLI.
+const BACKLOG: usize = 4_096;
+
+/// Events on their way to the server.
+pub(crate) struct EventsOut {
+    sender: mpsc::Sender<SfuEvent>,
+    backlog: VecDeque<SfuEvent>,
+}
+
+impl EventsOut {
+    pub(crate) fn new(sender: mpsc::Sender<SfuEvent>) -> Self {
+        Self { sender, backlog: VecDeque::new() }
+    }
+
+    /// Hands over, or keeps in order for the next turn.
+    pub(crate) fn tell(&mut self, event: SfuEvent) {
+        self.backlog.push_back(event);
+        self.flush();
+    }
+
+    /// For events whose loss does no harm.
+    pub(crate) fn tell_if_room(&mut self, event: SfuEvent) {
+        if self.backlog.len() < BACKLOG {
+            self.tell(event);
+        }
+    }
+
+    fn flush(&mut self) {
+        while let Some(event) = self.backlog.pop_front() {
+            match self.sender.try_send(event) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(event)) => {
+                    self.backlog.push_front(event);
+                    return;
+                }
+                // Nobody listens any more.
+                Err(mpsc::error::TrySendError::Closed(_)) => return self.backlog.clear(),
+            }
+        }
+    }
+}
+
+/// Trouble of the running second, told once.
+#[derive(Debug, Default)]
+pub(crate) struct Trouble {
+    pub(crate) unknown: u64,
+    pub(crate) forged: u64,
+    pub(crate) refused: u64,
+    pub(crate) pointer: u64,
+    pub(crate) broken: u64,
+}
+
+/// What the packet path and the commands work on.
+pub(crate) struct State {
+    pub(crate) legs: Vec<Option<Box<Leg>>>,
+    pub(crate) rooms: Vec<Option<Room>>,
+    pub(crate) room_of: HashMap<SessionId, usize>,
+    pub(crate) by_ufrag: HashMap<String, LegId>,
+    pub(crate) by_address: HashMap<SocketAddr, LegId>,
+    pub(crate) events: EventsOut,
+    pub(crate) trouble: Trouble,
+    pub(crate) engine: Engine,
+    pub(crate) next_serial: u64,
+    /// Legs with something to say.
+    pub(crate) to_drain: VecDeque<LegId>,
+    pub(crate) outbox: Vec<(SocketAddr, BytesMut)>,
+    /// Legs that have ended in this turn, and why.
+    pub(crate) ended: Vec<(LegId, &'static str)>,
+}
+
+impl State {
+    pub(crate) fn new(engine: Engine, events: mpsc::Sender<SfuEvent>) -> Self {
+        Self {
+            legs: Vec::new(),
+            rooms: Vec::new(),
+            room_of: HashMap::new(),
+            by_ufrag: HashMap::new(),
+            by_address: HashMap::new(),
+            events: EventsOut::new(events),
+            trouble: Trouble::default(),
+            engine,
+            next_serial: 0,
+            to_drain: VecDeque::new(),
+            outbox: Vec::new(),
+            ended: Vec::new(),
+        }
+    }
+
+    /// Lets a leg speak before this turn ends.
+    pub(crate) fn queue(&mut self, id: LegId) {
+        if let Some(leg) = self.legs.get_mut(id).and_then(Option::as_mut)
+            && !leg.queued
+        {
+            leg.queued = true;
+            self.to_drain.push_back(id);
+        }
+    }
+
+    /// One datagram from the network. False: it belonged to nobody.
+    pub(crate) fn on_datagram(&mut self, from: SocketAddr, data: &[u8], now: Instant) -> bool {
+        let Some(id) = self.owner(from, data, now) else { return false };
+        let Some(leg) = self.legs[id].as_mut() else { return false };
+        leg.second.bytes_in += data.len() as u64;
+        let transport = TransportContext {
+            local_addr: self.engine.public,
+            peer_addr: from,
+            transport_protocol: TransportProtocol::UDP,
+            ecn: None,
+        };
+        let message = BytesMut::from(data);
+        let fed = catch_unwind(AssertUnwindSafe(|| leg.connection.handle_read(TaggedBytesMut { now, transport, message })));
+        match fed {
+            Ok(_) => self.queue(id),
+            Err(_) => self.ended.push((id, "broken")),
+        }
+        true
+    }
+
+    /// Whose datagram this is. A STUN request must be genuine, and only then may its address be taken over.
+    fn owner(&mut self, from: SocketAddr, data: &[u8], now: Instant) -> Option<LegId> {
+        // RFC 7983: the first byte of STUN is 0 to 3.
+        if data.first().is_none_or(|first| *first > 3) {
+            let known = self.by_address.get(&from).copied();
+            self.trouble.unknown += u64::from(known.is_none());
+            return known;
+        }
+        let Some(binding) = stun::parse(data) else {
+            self.trouble.forged += 1;
+            return None;
+        };
+        if binding.class == stun::Class::Response {
+            return self.by_address.get(&from).copied();
+        }
+        let id = binding.ufrag.and_then(|ufrag| self.by_ufrag.get(ufrag)).copied();
+        let Some((id, leg)) = id.and_then(|id| Some((id, self.legs[id].as_mut()?))) else {
+            self.trouble.unknown += 1;
+            return None;
+        };
+        if !binding.is_genuine(&leg.password, self.engine.crypto.crypto()) {
+            self.trouble.forged += 1;
+            return None;
+        }
+        leg.last_valid = now;
+        self.by_address.insert(from, id);
+        Some(id)
+    }
+
+    /// Lets every queued leg speak: events, reads, writes, next deadline.
+    pub(crate) fn drain(&mut self, now: Instant) {
+        while let Some(id) = self.to_drain.pop_front() {
+            let done = catch_unwind(AssertUnwindSafe(|| self.drain_leg(id, now)));
+            if done.is_err() {
+                self.ended.push((id, "broken"));
+            }
+        }
+    }
+
+    fn drain_leg(&mut self, id: LegId, now: Instant) {
+        let Some(leg) = self.legs[id].as_mut() else { return };
+        leg.queued = false;
+        loop {
+            let Some(event) = self.legs[id].as_mut().and_then(|leg| leg.connection.poll_event()) else { break };
+            self.on_event(id, event);
+        }
+        loop {
+            let Some(leg) = self.legs[id].as_mut() else { return };
+            let Some(message) = leg.connection.poll_read() else { break };
+            leg.last_valid = now;
+            match message.message {
+                RTCMessage::RtpPacket(_, packet) => self.on_rtp(id, packet, now),
+                RTCMessage::RtcpPacket(_, packets) => self.on_rtcp(id, packets, now),
+                RTCMessage::DataChannelMessage(_, message) => self.on_pointer(id, &message.data, now),
+                // The core may learn to say more; none of it is ours to forward.
+                _ => {}
+            }
+        }
+        let Some(leg) = self.legs[id].as_mut() else { return };
+        while let Some(datagram) = leg.connection.poll_write() {
+            leg.second.bytes_out += datagram.message.len() as u64;
+            self.outbox.push((datagram.transport.peer_addr, datagram.message));
+        }
+        leg.deadline = leg.connection.poll_timeout();
+    }
+
+    fn on_event(&mut self, id: LegId, event: RTCPeerConnectionEvent) {
+        let Some(leg) = self.legs[id].as_mut() else { return };
+        let (room, who) = (leg.room, leg.who);
+        match event {
+            RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) => match state {
+                RTCPeerConnectionState::Connected if !leg.connected => {
+                    leg.connected = true;
+                    leg.state.connected = true;
+                    if let Some(room) = self.rooms[room].as_ref() {
+                        self.events.tell(SfuEvent::Connected { room: room.id, who });
+                    }
+                    let now = Instant::now();
+                    for line in 0..self.legs[id].as_ref().map_or(0, |leg| leg.downlinks.len()) {
+                        self.want_key_frame(id, line, now);
+                    }
+                }
+                RTCPeerConnectionState::Failed => self.ended.push((id, "dtls")),
+                RTCPeerConnectionState::Closed => self.ended.push((id, "bye")),
+                _ => {}
+            },
+            RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnOpen(channel)) if channel == leg.channel => {
+                leg.channel_open = true;
+            }
+            RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnClose(channel)) if channel == leg.channel => {
+                leg.channel_open = false;
+            }
+            _ => {}
+        }
+    }
+
+    /// Calls every leg and held-back key frame request whose time has come.
+    fn on_deadlines(&mut self, now: Instant) {
+        for id in 0..self.legs.len() {
+            let Some(leg) = self.legs[id].as_mut() else { continue };
+            if leg.deadline.is_some_and(|deadline| now >= deadline) {
+                let called = catch_unwind(AssertUnwindSafe(|| leg.connection.handle_timeout(now)));
+                if called.is_err() {
+                    self.ended.push((id, "broken"));
+                    continue;
+                }
+                self.queue(id);
+            }
+            for at in 0..self.legs[id].as_ref().map_or(0, |leg| leg.uplinks.len()) {
+                let due = self.legs[id].as_mut().is_some_and(|leg| leg.uplinks[at].key_frames.poll(now));
+                if due {
+                    self.ask_key_frame(id, at, now);
+                }
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let legs = self.legs.iter().flatten();
+        let gates = |leg: &Leg| leg.uplinks.iter().filter_map(|uplink| uplink.key_frames.deadline()).min();
+        legs.flat_map(|leg| [leg.deadline, gates(leg)]).flatten().min()
+    }
+}
+
+/// See the module.
+pub(crate) struct Worker {
+    pub(crate) poll: Poll,
+    pub(crate) socket: DatagramSocket,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) state: State,
+}
+
+impl Worker {
+    /// Runs until told to stop.
+    pub(crate) fn run(mut self) {
+        self.shared.take_thread_clock();
+        let fd = self.socket.raw_fd();
+        if let Err(error) = self.poll.registry().register(&mut SourceFd(&fd), SOCKET, Interest::READABLE) {
+            tracing::error!(%error, "a media worker cannot watch its socket; its rooms will be silent");
+            return;
+        }
+        let mut events = Events::with_capacity(8);
+        let mut next_tick = Instant::now() + TICK;
+        let mut last_second = Instant::now();
+        let mut more = false;
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            let now = Instant::now();
+            let wake = self.state.next_deadline().map_or(next_tick, |deadline| deadline.min(next_tick));
+            let wait = if more { Duration::ZERO } else { wake.saturating_duration_since(now) };
+            // An interrupted wait is a short wait.
+            let _ = self.poll.poll(&mut events, Some(wait));
+            let now = Instant::now();
+            more = self.on_commands(now);
+            more |= self.on_socket(now);
+            self.state.on_deadlines(now);
+            if now >= next_tick {
+                next_tick = now + TICK;
+                self.state.end_silent(now);
+                if now >= last_second + SECOND {
+                    self.on_second(now - last_second);
+                    last_second = now;
+                }
+            }
+            // Legs that end leave others changed, who then have something to say.
+            loop {
+                self.state.drain(now);
+                if !self.state.bury(now) {
+                    break;
+                }
+            }
+            self.state.events.flush();
+            self.send();
+        }
+        self.state.close_all(Instant::now());
+        self.send();
+    }
+
+    fn on_commands(&mut self, now: Instant) -> bool {
+        for _ in 0..COMMANDS_PER_TURN {
+            match self.commands.try_recv() {
+                Ok(command) => self.state.on_command(command, now),
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    fn on_socket(&mut self, now: Instant) -> bool {
+        for _ in 0..BATCHES_PER_TURN {
+            let (mut packets, mut bytes, mut drops) = (0, 0, 0);
+            let state = &mut self.state;
+            let more = self.socket.receive(|from, data| {
+                packets += 1;
+                bytes += data.len() as u64;
+                drops += u64::from(!state.on_datagram(from, data, now));
+            });
+            self.shared.packets_in.fetch_add(packets, Ordering::Relaxed);
+            self.shared.bytes_in.fetch_add(bytes, Ordering::Relaxed);
+            self.shared.drops_in.fetch_add(drops, Ordering::Relaxed);
+            if !more {
+                return false;
+            }
+            // Forward each burst before reading the next one: a full batch must not wait for three more.
+            self.state.drain(now);
+            self.send();
+        }
+        true
+    }
+
+    fn send(&mut self) {
+        if self.state.outbox.is_empty() {
+            return;
+        }
+        let bytes: usize = self.state.outbox.iter().map(|(_, data)| data.len()).sum();
+        let refused = self.socket.send(&self.state.outbox);
+        self.shared.packets_out.fetch_add(self.state.outbox.len() as u64, Ordering::Relaxed);
+        self.shared.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.shared.drops_out.fetch_add(refused, Ordering::Relaxed);
+        self.state.trouble.refused += refused;
+        self.state.outbox.clear();
+    }
+
+    fn on_second(&mut self, length: Duration) {
+        for leg in self.state.legs.iter_mut().flatten() {
+            leg.end_second(length);
+        }
+        let trouble = std::mem::take(&mut self.state.trouble);
+        let Trouble { unknown, forged, refused, pointer, broken } = trouble;
+        if unknown + forged + refused + pointer + broken > 0 {
+            tracing::warn!(unknown, forged, refused, pointer, broken, "media trouble in the last second");
+        }
+    }
+}
