@@ -1,1 +1,67 @@
-fn main() {}
+//! The program `lotse-server`: reads its command line and settings, then serves, administers or examines.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use lotse_server::{
+    admin::{self, Admin},
+    app,
+    config::Config,
+    doctor,
+    error::Error,
+    shutdown,
+};
+
+/// The Lotse server: case logs, live sockets, media forwarding.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Settings file; see server.toml. Without it all defaults.
+    #[arg(long, global = true, env = "LOTSE_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until Ctrl-C or SIGTERM.
+    Serve,
+    /// Accounts, devices, demo data.
+    #[command(subcommand)]
+    Admin(Admin),
+    /// Examine settings, keys and every stored log.
+    Doctor,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("LOTSE_LOG").unwrap_or_else(|_| "info,sqlx=warn".into()),
+        )
+        .init();
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("lotse-server: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Error> {
+    let config = Config::load(arguments.config.as_deref(), |name| std::env::var(name).ok())?;
+    match arguments.command {
+        Command::Admin(command) => admin::run(&config, command).await,
+        Command::Doctor => doctor::run(&config).await,
+        Command::Serve => {
+            let started = app::start(config, shutdown::on_signals()?).await?;
+            let url = format!("http://{}", started.http);
+            admin::print(&serde_json::json!({ "ready": "lotse-server", "http": url, "udp": started.udp }))?;
+            started.serve().await
+        }
+    }
+}

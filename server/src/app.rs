@@ -1,0 +1,167 @@
+//! What the running server consists of, and how it starts.
+//!
+//! Owns: wiring. The tasks: the log (`store::log`), the hub (`live::hub`), the media glue (`live::media`), the hourly checkpoint.
+//! Elsewhere: HTTP routes (`router`), the program's command line (`main`).
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use lotse_sfu::{Sfu, SfuConfig};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, mpsc},
+};
+
+use crate::{
+    config::Config,
+    error::Error,
+    limits::Limits,
+    live::{
+        hub::{Hub, HubHandle},
+        media::{self, Media},
+    },
+    router,
+    shutdown::{Stop, stopped},
+    store::{
+        Store,
+        keys::ServerKeys,
+        log::{Log, LogHandle},
+        now_ms, organisation,
+    },
+    tokens::Tokens,
+};
+
+/// News from the log to the hub. The log waits when it is full; the hub never waits for the log.
+const NEWS_QUEUE: usize = 1024;
+/// How often the heads of changed cases go into the organisation's log.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(3600);
+/// Passwords checked at once: argon2 takes 19 MiB each.
+const PASSWORD_CHECKS: usize = 2;
+/// How long open answers may take at the end.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// What every handler may use.
+pub struct App {
+    pub config: Config,
+    pub store: Store,
+    pub keys: ServerKeys,
+    pub log: LogHandle,
+    pub hub: HubHandle,
+    pub sfu: Sfu,
+    pub limits: Limits,
+    pub tokens: Tokens,
+    pub password_checks: Semaphore,
+    /// Requests to the archivist.
+    pub archive: reqwest::Client,
+    pub next_conn: AtomicU64,
+    /// The listener is on this machine only.
+    pub on_loopback: bool,
+    pub stop: Stop,
+}
+
+/// A server that listens and has not yet been told to serve.
+pub struct Started {
+    pub app: Arc<App>,
+    pub http: SocketAddr,
+    pub udp: Vec<u16>,
+    listener: TcpListener,
+}
+
+/// Opens everything. What an operator can mend comes back with its remedy.
+pub async fn start(config: Config, stop: Stop) -> Result<Started, Error> {
+    let listen = config.http.listen;
+    let listener = TcpListener::bind(listen).await.map_err(|e| {
+        let remedy = match e.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                "Another program has this port: stop it, or choose another port in http.listen (LOTSE_HTTP_LISTEN)."
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                "Ports below 1024 need a privilege: choose 8080, or grant CAP_NET_BIND_SERVICE."
+            }
+            _ => "Choose an address of this machine in http.listen (LOTSE_HTTP_LISTEN).",
+        };
+        Error::operator(format!("http.listen = {listen}: cannot listen: {e}"), remedy)
+    })?;
+    let http = listener.local_addr()?;
+    let store = Store::open(&config).await?;
+    let keys = ServerKeys::open(&config, &store.pool).await?;
+    let (sfu, sfu_events) = lotse_sfu::start(SfuConfig {
+        bind: if config.media.public_ip.is_loopback() { config.media.public_ip } else { unspecified(config.media.public_ip) },
+        public_ip: config.media.public_ip,
+        udp_port: config.media.udp_port,
+        workers: config.media.workers,
+    })
+    .map_err(|e| {
+        Error::operator(
+            format!("media.udp_port = {}: {e}", config.media.udp_port),
+            "Choose a free UDP port, or 0 for any, in media.udp_port (LOTSE_MEDIA_UDP_PORT).",
+        )
+    })?;
+    let udp = sfu.udp_ports();
+    let (news_in, news) = mpsc::channel(NEWS_QUEUE);
+    let (mut log, log_handle) = Log::new(store.clone(), keys.clone(), news_in);
+    let resumed = log.open_sessions().await?;
+    let (media_in, media_asks) = mpsc::channel(media::QUEUE);
+    tokio::spawn(log.run());
+    tokio::spawn(Media::new(sfu.clone(), sfu_events, media_asks).run());
+    let (hub, hub_handle) = Hub::start(resumed, news, log_handle.clone(), media_in).await;
+    tokio::spawn(hub.run());
+    tokio::spawn(checkpoints(store.clone(), keys.clone()));
+    let app = Arc::new(App {
+        on_loopback: listen.ip().is_loopback(),
+        config,
+        store,
+        keys,
+        log: log_handle,
+        hub: hub_handle,
+        sfu,
+        limits: Limits::default(),
+        tokens: Tokens::default(),
+        password_checks: Semaphore::new(PASSWORD_CHECKS),
+        archive: reqwest::Client::builder()
+            .no_proxy()
+            .connect_timeout(Duration::from_secs(3))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|e| Error::Us(format!("http client: {e}")))?,
+        next_conn: AtomicU64::new(1),
+        stop,
+    });
+    Ok(Started { app, http, udp, listener })
+}
+
+impl Started {
+    /// Serves until told to stop, then lets open answers finish.
+    pub async fn serve(self) -> Result<(), Error> {
+        let stop = self.app.stop.clone();
+        let routes = router::routes(self.app).into_make_service_with_connect_info::<SocketAddr>();
+        let serving = axum::serve(self.listener, routes).with_graceful_shutdown(stopped(stop.clone()));
+        tokio::select! {
+            result = serving.into_future() => Ok(result?),
+            () = async { stopped(stop).await; tokio::time::sleep(DRAIN).await } => Ok(()),
+        }
+    }
+}
+
+fn unspecified(like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => IpAddr::from([0u8; 4]),
+        IpAddr::V6(_) => IpAddr::from([0u16; 8]),
+    }
+}
+
+async fn checkpoints(store: Store, keys: ServerKeys) {
+    let mut since_ms = 0;
+    let mut every = tokio::time::interval(CHECKPOINT_EVERY);
+    loop {
+        every.tick().await;
+        let now = now_ms();
+        match organisation::checkpoint(&store.pool, &keys, since_ms).await {
+            Ok(_) => since_ms = now,
+            Err(e) => tracing::error!("no checkpoint this hour: {e}"),
+        }
+    }
+}

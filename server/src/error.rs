@@ -1,0 +1,148 @@
+//! What can go wrong in the server, grouped by who must act: the caller, the operator, us.
+//!
+//! Owns: the one error type of this crate and how it becomes an HTTP answer.
+//! Elsewhere: the sentences for callers (`refusal`).
+
+use std::sync::Arc;
+
+use axum::{
+    extract::Request,
+    http::{StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use lotse_protocol::{ProtocolError, chain::ChainError, error::ErrorBody};
+
+use crate::refusal::{Code, Language, Refusal, request_id};
+
+/// Anything that ends a request, a command or a start.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The caller must act; the sentence says how.
+    #[error("{}", .0.sentence(Language::En))]
+    Refused(Refusal),
+    /// The operator must act: settings, folders, ports, keys.
+    #[error("{what}. {remedy}")]
+    Operator { what: String, remedy: String },
+    /// We must act. Logged once, where it is turned into an answer.
+    #[error("{0}")]
+    Us(String),
+}
+
+impl Error {
+    pub fn operator(what: impl ToString, remedy: impl ToString) -> Self {
+        Self::Operator { what: what.to_string(), remedy: remedy.to_string() }
+    }
+
+    /// What the caller may read: our own trouble becomes `broken`, logged with the id they are shown.
+    pub fn api_error(&self, language: Language) -> lotse_protocol::error::ApiError {
+        match self {
+            Self::Refused(refusal) => refusal.api_error(language),
+            other => {
+                let request_id = request_id();
+                tracing::error!(request_id, "{other}");
+                let mut error = Refusal::from(Code::Broken).api_error(language);
+                error.message = format!("{} ({request_id})", error.message);
+                error.request_id = request_id;
+                error
+            }
+        }
+    }
+
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Refused(refusal) => refusal.code.status(),
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    pub fn refusal(&self) -> Option<&Refusal> {
+        if let Self::Refused(refusal) = self { Some(refusal) } else { None }
+    }
+}
+
+impl From<Code> for Error {
+    fn from(code: Code) -> Self {
+        Self::Refused(code.into())
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(e: sqlx::Error) -> Self {
+        Self::Us(format!("database: {e}"))
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(e: std::io::Error) -> Self {
+        Self::Us(format!("file: {e}"))
+    }
+}
+
+impl From<ProtocolError> for Error {
+    fn from(e: ProtocolError) -> Self {
+        Self::Refused(match e {
+            ProtocolError::BadSignature => Code::BadSignature.into(),
+            ProtocolError::TooLarge { limit, .. } => Refusal::with(Code::TooLarge, limit),
+            ProtocolError::Malformed { what, why } => Refusal::with(Code::Malformed, format!("{what}: {why}")),
+            other => Refusal::with(Code::Malformed, other),
+        })
+    }
+}
+
+impl From<ChainError> for Error {
+    fn from(e: ChainError) -> Self {
+        match e {
+            ChainError::Event { source, .. } => source.into(),
+            ChainError::Replayed { last, .. } => {
+                let mut refusal = Refusal::with(Code::StaleDeviceSeq, last);
+                refusal.last_device_seq = Some(last);
+                Self::Refused(refusal)
+            }
+            ChainError::UnknownAuthor { .. } => Code::UnknownAuthor.into(),
+            ChainError::IdReused { .. } => Code::IdReused.into(),
+            other => Refusal::with(Code::Malformed, other).into(),
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    /// The status only; [`render`] writes the body, because it knows the caller's language.
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}
+
+/// Middleware: writes the body of a failed answer in the language the request asked for.
+pub async fn render(request: Request, next: Next) -> Response {
+    let language = request
+        .headers()
+        .get(header::ACCEPT_LANGUAGE)
+        .and_then(|v| v.to_str().ok())
+        .map(Language::of)
+        .unwrap_or_default();
+    let mut response = next.run(request).await;
+    let Some(error) = response.extensions_mut().remove::<Arc<Error>>() else { return response };
+    let body = ErrorBody { error: error.api_error(language) };
+    let mut rendered = (error.status(), axum::Json(body)).into_response();
+    if let Error::Refused(r) = &*error
+        && r.code == Code::TooManyTries
+        && let Ok(value) = r.detail.parse()
+    {
+        rendered.headers_mut().insert(header::RETRY_AFTER, value);
+    }
+    for (name, value) in response.headers() {
+        if name == header::SET_COOKIE {
+            rendered.headers_mut().append(name, value.clone());
+        }
+    }
+    rendered
+}

@@ -1,0 +1,549 @@
+//! The one writer of all case logs: takes what waits, checks it, commits it in one transaction, then answers and tells.
+//!
+//! Owns: every case's state in memory and the order of its events. Answers only what is durable.
+//! Never: waits for a reader. Elsewhere: checks (`case`, `intake`), fan-out (`live::hub`).
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use lotse_protocol::{
+    chain::Head,
+    command::{CaseSummary, ItemRef, SentEvent},
+    envelope::{self, AuthorFields, Left, LeftWhy, Opened, StoredEvent},
+    id::{CaseId, DeviceId, EventId, Pseudonym, SessionId, Signature},
+    kind,
+    policy::{self, Relation, Role, Verb},
+    session::Session,
+};
+use serde_json::Value;
+use sqlx::{Row as _, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use super::{
+    Store,
+    accounts::AccountId,
+    case::{CaseState, is_deserted},
+    intake,
+    keys::ServerKeys,
+    now_ms, reader,
+    registers::{self, Place},
+    stored,
+};
+use crate::{error::Error, refusal::Code};
+
+/// Requests that may wait. A full queue makes the asking socket wait, nobody else.
+const QUEUE: usize = 1024;
+/// Requests taken into one transaction: enough to share a disk sync, few enough to keep the answer quick.
+const BATCH: usize = 128;
+/// Cases kept in memory. Above it all are forgotten and read again as needed.
+const CASES_IN_MEMORY: usize = 1000;
+
+/// A durable event on its way to readers.
+#[derive(Debug, Clone)]
+pub struct News {
+    pub event: Arc<LogEvent>,
+    /// The session it belongs to, as it is now.
+    pub session: Option<Session>,
+    /// Present when lists and queues change by it.
+    pub summary: Option<CaseSummary>,
+}
+
+#[derive(Debug)]
+pub struct LogEvent {
+    pub head: Head,
+    pub fields: AuthorFields,
+    pub sent: SentEvent,
+}
+
+/// How somebody stands to a case.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    pub me: Pseudonym,
+    pub relation: Relation,
+    pub head: Head,
+}
+
+/// Called once, when it is durable or refused.
+pub type Answer = Box<dyn FnOnce(Result<Head, Error>) + Send>;
+
+/// One event to append.
+pub struct Commit {
+    pub account: AccountId,
+    pub role: Role,
+    pub case: CaseId,
+    pub author: String,
+    pub sig: Signature,
+    pub items: Vec<ItemRef>,
+    pub answer: Answer,
+}
+
+enum Ask {
+    NewCase { account: AccountId, place: Place, language: String, answer: oneshot::Sender<Result<CaseSummary, Error>> },
+    Stand { account: AccountId, role: Role, case: CaseId, enter: bool, answer: oneshot::Sender<Result<Standing, Error>> },
+    Commit(Commit),
+    Left { case: CaseId, session: SessionId, who: Pseudonym, why: LeftWhy },
+}
+
+/// What others hold of the log.
+#[derive(Clone)]
+pub struct LogHandle(mpsc::Sender<Ask>);
+
+impl LogHandle {
+    /// Makes a case and its `opened` event. The opener gets a pseudonym and still has to commit `joined`.
+    pub async fn new_case(&self, account: AccountId, place: Place, language: String) -> Result<CaseSummary, Error> {
+        self.ask(|answer| Ask::NewCase { account, place, language, answer }).await
+    }
+
+    /// How the account stands to the case, giving it a pseudonym if it has none and its role may enter.
+    pub async fn enter(&self, account: AccountId, role: Role, case: CaseId) -> Result<Standing, Error> {
+        self.ask(|answer| Ask::Stand { account, role, case, enter: true, answer }).await
+    }
+
+    /// How the account stands to the case. An outsider is told that there is no such case.
+    pub async fn standing(&self, account: AccountId, role: Role, case: CaseId) -> Result<Standing, Error> {
+        self.ask(|answer| Ask::Stand { account, role, case, enter: false, answer }).await
+    }
+
+    /// Puts an event in the queue; its answer is called when it is durable or refused.
+    pub async fn commit(&self, commit: Commit) -> Result<(), Error> {
+        self.0.send(Ask::Commit(commit)).await.map_err(|_| Code::Busy.into())
+    }
+
+    /// The server's own word that somebody left. False: the queue is full; say it again later.
+    pub fn left(&self, case: CaseId, session: SessionId, who: Pseudonym, why: LeftWhy) -> bool {
+        self.0.try_send(Ask::Left { case, session, who, why }).is_ok()
+    }
+
+    async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Ask) -> Result<T, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(make(answer)).await.map_err(|_| Code::Busy)?;
+        answered.await.map_err(|_| Error::from(Code::Busy))?
+    }
+}
+
+/// The writer. [`Log::run`] is its task; it ends when every handle is gone.
+pub struct Log {
+    store: Store,
+    keys: ServerKeys,
+    asks: mpsc::Receiver<Ask>,
+    news: mpsc::Sender<News>,
+    cases: HashMap<CaseId, CaseState>,
+}
+
+/// Sent when the transaction's fate is known.
+type Finish = Box<dyn FnOnce(Result<(), Error>) + Send>;
+
+/// What one transaction gathers.
+#[derive(Default)]
+struct Batch {
+    finish: Vec<Finish>,
+    news: Vec<News>,
+    touched: HashSet<CaseId>,
+}
+
+impl Log {
+    pub fn new(store: Store, keys: ServerKeys, news: mpsc::Sender<News>) -> (Self, LogHandle) {
+        let (handle, asks) = mpsc::channel(QUEUE);
+        (Self { store, keys, asks, news, cases: HashMap::new() }, LogHandle(handle))
+    }
+
+    /// Every session that was open when the server stopped, so that presence can be counted from now.
+    pub async fn open_sessions(&mut self) -> Result<Vec<(CaseSummary, Session)>, Error> {
+        let mut db = self.store.pool.acquire().await?;
+        let rows = sqlx::query("select id from cases where session is not null").fetch_all(&mut *db).await?;
+        let mut open = Vec::new();
+        for row in rows {
+            let id: CaseId = stored("case id", row.try_get::<String, _>(0)?.parse())?;
+            let case = case(&mut self.cases, &mut db, &self.keys, id).await?;
+            if let Some(session) = case.sessions.open() {
+                open.push((case.summary(), session.clone()));
+            }
+        }
+        Ok(open)
+    }
+
+    pub async fn run(mut self) {
+        while let Some(first) = self.asks.recv().await {
+            let mut asks = vec![first];
+            while asks.len() < BATCH
+                && let Ok(next) = self.asks.try_recv()
+            {
+                asks.push(next);
+            }
+            self.write(asks).await;
+        }
+    }
+
+    /// One transaction. Whatever fails in it on our side, nothing of it is kept, in the database or in memory.
+    async fn write(&mut self, asks: Vec<Ask>) {
+        if self.cases.len() > CASES_IN_MEMORY {
+            self.cases.clear();
+        }
+        let mut batch = Batch::default();
+        let result = self.transaction(asks, &mut batch).await;
+        if let Err(e) = &result {
+            tracing::error!("nothing of a batch was stored: {e}");
+            for case in &batch.touched {
+                self.cases.remove(case);
+            }
+        }
+        let stored = result.is_ok();
+        for finish in batch.finish {
+            finish(if stored { Ok(()) } else { Err(Code::Storage.into()) });
+        }
+        if stored {
+            for news in batch.news {
+                // The hub is gone only at shutdown.
+                let _ = self.news.send(news).await;
+            }
+        }
+    }
+
+    async fn transaction(&mut self, asks: Vec<Ask>, batch: &mut Batch) -> Result<(), Error> {
+        let mut trouble = None;
+        let mut tx = match self.store.pool.begin_with("begin immediate").await {
+            Ok(tx) => Some(tx),
+            Err(e) => {
+                trouble = Some(Error::from(e));
+                None
+            }
+        };
+        for ask in asks {
+            let mut one = One { cases: &mut self.cases, keys: &self.keys, batch };
+            let db = match (&mut tx, &trouble) {
+                (Some(tx), None) => Some(&mut **tx),
+                _ => None,
+            };
+            trouble = one.take(db, ask).await.or(trouble);
+        }
+        match (tx, trouble) {
+            (Some(tx), None) => Ok(tx.commit().await?),
+            (_, trouble) => Err(trouble.unwrap_or_else(|| Error::Us("no transaction".into()))),
+        }
+    }
+}
+
+/// Handles one request inside a transaction.
+struct One<'a> {
+    cases: &'a mut HashMap<CaseId, CaseState>,
+    keys: &'a ServerKeys,
+    batch: &'a mut Batch,
+}
+
+impl One<'_> {
+    /// Refusals go to whoever asked; trouble of ours is returned and undoes the whole batch.
+    async fn take(&mut self, db: Option<&mut SqliteConnection>, ask: Ask) -> Option<Error> {
+        match ask {
+            Ask::NewCase { account, place, language, answer } => {
+                let made = match db {
+                    Some(db) => self.new_case(db, account, place, language).await,
+                    None => gone(),
+                };
+                self.finish(made, move |r| drop(answer.send(r)))
+            }
+            Ask::Stand { account, role, case, enter, answer } => {
+                let standing = match db {
+                    Some(db) => self.stand(db, account, role, case, enter).await,
+                    None => gone(),
+                };
+                self.finish(standing, move |r| drop(answer.send(r)))
+            }
+            Ask::Commit(commit) => {
+                let Commit { account, role, case, author, sig, items, answer } = commit;
+                let head = match db {
+                    Some(db) => self.commit(db, account, role, case, author, sig, items).await,
+                    None => gone(),
+                };
+                self.finish(head, answer)
+            }
+            Ask::Left { case, session, who, why } => {
+                let left = match db {
+                    Some(db) => self.left(db, case, session, who, why).await,
+                    None => gone(),
+                };
+                self.finish(left, |_| {})
+            }
+        }
+    }
+
+    fn finish<T: Send + 'static>(
+        &mut self,
+        result: Result<T, Error>,
+        answer: impl FnOnce(Result<T, Error>) + Send + 'static,
+    ) -> Option<Error> {
+        let trouble = match &result {
+            Err(Error::Us(e)) => Some(Error::Us(e.clone())),
+            _ => None,
+        };
+        self.batch.finish.push(Box::new(move |stored: Result<(), Error>| answer(stored.and(result))));
+        trouble
+    }
+
+    async fn new_case(
+        &mut self,
+        db: &mut SqliteConnection,
+        account: AccountId,
+        place: Place,
+        language: String,
+    ) -> Result<CaseSummary, Error> {
+        let place = registers::settle(db, place).await?;
+        let now = now_ms();
+        let id = CaseId(Uuid::now_v7());
+        let me = Pseudonym(Uuid::new_v4());
+        let year = jiff::Timestamp::from_millisecond(now)
+            .map_err(|e| Error::Us(format!("the clock is out of range: {e}")))?
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .year();
+        let number: i64 = sqlx::query(
+            "insert into case_numbers (year, last) values (?, 1) on conflict (year) do update set last = last + 1 returning last",
+        )
+        .bind(i64::from(year))
+        .fetch_one(&mut *db)
+        .await?
+        .try_get(0)?;
+        let case = CaseState::new(id, format!("{year}-{number:04}"), place, language, me, now);
+        sqlx::query(
+            "insert into cases (id, number, opened_by, asset, customer, site, language, opened_at_ms, last_at_ms, seq)
+             values (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+        )
+        .bind(id.to_string())
+        .bind(&case.number)
+        .bind(me.to_string())
+        .bind(&case.place.asset)
+        .bind(&case.place.customer)
+        .bind(&case.place.site)
+        .bind(&case.language)
+        .bind(now)
+        .bind(now)
+        .execute(&mut *db)
+        .await?;
+        bind_pseudonym(db, id, account, me).await?;
+        self.keys.make_case_key(db, id).await?;
+        let opened = Opened {
+            number: case.number.clone(),
+            asset: case.place.asset.clone(),
+            customer: case.place.customer.clone(),
+            site: case.place.site.clone(),
+            language: case.language.clone(),
+            server_key: self.keys.public(),
+        };
+        self.batch.touched.insert(id);
+        self.cases.insert(id, case);
+        let server = (Pseudonym(Uuid::new_v4()), DeviceId(Uuid::new_v4()));
+        self.own_event(db, id, server, kind::OPENED, None, serde_json::to_value(opened).ok()).await?;
+        let case = case_in(self.cases, id)?;
+        Ok(case.summary())
+    }
+
+    async fn stand(
+        &mut self,
+        db: &mut SqliteConnection,
+        account: AccountId,
+        role: Role,
+        id: CaseId,
+        enter: bool,
+    ) -> Result<Standing, Error> {
+        if enter && !policy::allowed(role, Verb::Join, Relation::Outsider) {
+            return Err(Code::Forbidden.into());
+        }
+        let known = pseudonym(db, id, account).await?;
+        if known.is_none() && !enter {
+            return Err(Code::NoSuchCase.into());
+        }
+        let case = case(self.cases, db, self.keys, id).await?;
+        let me = match known {
+            Some(me) => me,
+            None => {
+                let me = Pseudonym(Uuid::new_v4());
+                bind_pseudonym(db, id, account, me).await?;
+                me
+            }
+        };
+        Ok(Standing { me, relation: case.relation(me), head: case.chain.head() })
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    async fn commit(
+        &mut self,
+        db: &mut SqliteConnection,
+        account: AccountId,
+        role: Role,
+        id: CaseId,
+        author: String,
+        sig: Signature,
+        items: Vec<ItemRef>,
+    ) -> Result<Head, Error> {
+        let me = pseudonym(db, id, account).await?.ok_or(Code::NoSuchCase)?;
+        let case = case(self.cases, db, self.keys, id).await?;
+        let fields = AuthorFields::read(&author)?;
+        if fields.case == id && fields.author == me && case.chain.has(&fields.id) {
+            // Sent again after a lost answer: the same bytes get the same answer.
+            let (head, event) = reader::by_id(db, id, fields.id).await?.ok_or(Code::IdReused)?;
+            return if event.author == author { Ok(head) } else { Err(Code::IdReused.into()) };
+        }
+        case.check(&fields, me, role)?;
+        case.chain.check_author(&author, &sig)?;
+        let case_key = self.keys.case_key(db, id).await?;
+        let checked = intake::check(db, id, case_key.as_ref(), &fields, items).await?;
+        intake::store(db, id, case_key.as_ref(), &checked).await?;
+        let server = case.chain.extend(&fields, now_ms()).to_bytes();
+        let items = checked.into_iter().map(|c| c.sent).collect();
+        self.append(db, id, SentEvent { event: StoredEvent { server, author, sig }, items }).await
+    }
+
+    async fn left(
+        &mut self,
+        db: &mut SqliteConnection,
+        id: CaseId,
+        session: SessionId,
+        who: Pseudonym,
+        why: LeftWhy,
+    ) -> Result<(), Error> {
+        let case = case(self.cases, db, self.keys, id).await?;
+        let (Some(open), Some(server)) = (case.sessions.open(), case.server()) else { return Ok(()) };
+        if open.id != session || !open.participants.get(&who).is_some_and(|p| p.present) {
+            return Ok(());
+        }
+        let clear = serde_json::to_value(Left { who, why }).ok();
+        self.own_event(db, id, server, kind::SESSION_LEFT, Some(session), clear).await?;
+        let deserted = case_in(self.cases, id)?.sessions.open().is_some_and(is_deserted);
+        if deserted {
+            self.own_event(db, id, server, kind::SESSION_ENDED, Some(session), None).await?;
+        }
+        Ok(())
+    }
+
+    /// An event the server writes and signs itself.
+    async fn own_event(
+        &mut self,
+        db: &mut SqliteConnection,
+        id: CaseId,
+        (author, device): (Pseudonym, DeviceId),
+        kind: &str,
+        session: Option<SessionId>,
+        clear: Option<Value>,
+    ) -> Result<(), Error> {
+        let case = case_in(self.cases, id)?;
+        let now = now_ms();
+        let fields = AuthorFields {
+            v: envelope::VERSION,
+            case: id,
+            id: EventId(Uuid::now_v7()),
+            kind: kind.into(),
+            session,
+            author,
+            device,
+            device_seq: case.chain.binding(&device).map_or(1, |b| b.device_seq + 1),
+            captured_at_ms: now,
+            item: None,
+            attachments: vec![],
+            clear,
+        };
+        let author = fields.to_bytes();
+        let sig = envelope::sign(&self.keys.signing, &author);
+        let server = case.chain.extend(&fields, now).to_bytes();
+        self.append(db, id, SentEvent { event: StoredEvent { server, author, sig }, items: vec![] }).await?;
+        Ok(())
+    }
+
+    /// Writes a checked event and moves the case forward.
+    async fn append(&mut self, db: &mut SqliteConnection, id: CaseId, sent: SentEvent) -> Result<Head, Error> {
+        self.batch.touched.insert(id);
+        let case = case_in(self.cases, id)?;
+        let fields = case.take(&sent.event)?;
+        let head = case.chain.head();
+        if fields.kind == kind::CARD {
+            case.card = Some(sent.clone());
+        }
+        let seq = head.seq as i64;
+        sqlx::query("insert into events (case_id, seq, id, kind, server, author, sig, hash) values (?, ?, ?, ?, ?, ?, ?, ?)")
+            .bind(id.to_string())
+            .bind(seq)
+            .bind(fields.id.to_string())
+            .bind(&fields.kind)
+            .bind(&sent.event.server)
+            .bind(&sent.event.author)
+            .bind(&sent.event.sig.0[..])
+            .bind(&head.hash.0[..])
+            .execute(&mut *db)
+            .await?;
+        sqlx::query("update cases set last_at_ms = ?, seq = ?, session = ?, recorded = ?, card_seq = ? where id = ?")
+            .bind(case.last_at_ms)
+            .bind(seq)
+            .bind(case.sessions.open().map(|s| s.id.to_string()))
+            .bind(case.recorded)
+            .bind(case.card_seq.map(|s| s as i64))
+            .bind(id.to_string())
+            .execute(&mut *db)
+            .await?;
+        let listed = matches!(
+            fields.kind.as_str(),
+            kind::OPENED
+                | kind::CARD
+                | kind::SESSION_CALLED
+                | kind::SESSION_JOINED
+                | kind::SESSION_LEFT
+                | kind::SESSION_ENDED
+                | kind::RECORDING_STARTED
+        );
+        self.batch.news.push(News {
+            session: case.session(fields.session).cloned(),
+            summary: listed.then(|| case.summary()),
+            event: Arc::new(LogEvent { head, fields, sent }),
+        });
+        Ok(head)
+    }
+}
+
+/// The batch failed before this request; all of it is refused.
+fn gone<T>() -> Result<T, Error> {
+    Err(Error::Us("the batch failed before this request".into()))
+}
+
+/// The state of a case, read when it is not in memory.
+async fn case<'a>(
+    cases: &'a mut HashMap<CaseId, CaseState>,
+    db: &mut SqliteConnection,
+    keys: &ServerKeys,
+    id: CaseId,
+) -> Result<&'a mut CaseState, Error> {
+    if !cases.contains_key(&id) {
+        let mut case = CaseState::load(db, id).await?.ok_or(Code::NoSuchCase)?;
+        if let Some(seq) = case.card_seq {
+            case.card = reader::events(db, keys, id, seq - 1, 1).await?.pop().map(|e| e.sent);
+        }
+        cases.insert(id, case);
+    }
+    case_in(cases, id)
+}
+
+fn case_in(cases: &mut HashMap<CaseId, CaseState>, id: CaseId) -> Result<&mut CaseState, Error> {
+    cases.get_mut(&id).ok_or_else(|| Error::Us(format!("case {id} is not in memory")))
+}
+
+async fn pseudonym(db: &mut SqliteConnection, case: CaseId, account: AccountId) -> Result<Option<Pseudonym>, Error> {
+    let row = sqlx::query("select pseudonym from pseudonyms where case_id = ? and account = ?")
+        .bind(case.to_string())
+        .bind(account.to_string())
+        .fetch_optional(db)
+        .await?;
+    row.map(|r| stored("pseudonym", r.try_get::<String, _>(0)?.parse())).transpose()
+}
+
+async fn bind_pseudonym(
+    db: &mut SqliteConnection,
+    case: CaseId,
+    account: AccountId,
+    me: Pseudonym,
+) -> Result<(), Error> {
+    sqlx::query("insert into pseudonyms (case_id, account, pseudonym) values (?, ?, ?)")
+        .bind(case.to_string())
+        .bind(account.to_string())
+        .bind(me.to_string())
+        .execute(db)
+        .await?;
+    Ok(())
+}
