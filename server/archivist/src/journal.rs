@@ -10,7 +10,7 @@ use std::{
 };
 
 use lotse_protocol::{
-    id::{CaseId, Digest, TrackId},
+    id::{CaseId, Digest, Pseudonym, TrackId},
     item,
 };
 use uuid::Uuid;
@@ -44,12 +44,22 @@ pub struct Recovered {
     /// Finished fragments whose event may not be in the log yet, in order.
     pub waiting: Vec<Finished>,
     pub resume: HashMap<TrackId, Resume>,
+    /// Where the media of each person ends on disk, server UTC in µs.
+    pub ends: HashMap<Pseudonym, i64>,
+    /// Whose media is missing since then; filled by the owner, who knows the log.
+    pub down: HashMap<Pseudonym, i64>,
 }
 
 /// Every case folder under the data folder.
 pub fn cases(data: &Path) -> Vec<CaseId> {
     let Ok(entries) = std::fs::read_dir(data.join("cases")) else { return Vec::new() };
     entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Does the index of a case name anything that the log may not have?
+pub fn has_work(data: &Path, case: CaseId) -> bool {
+    let index = data.join("cases").join(case.to_string()).join("index.jsonl");
+    std::fs::metadata(index).is_ok_and(|m| m.len() > 0)
 }
 
 pub fn fragments_dir(data: &Path, case: CaseId) -> PathBuf {
@@ -84,6 +94,7 @@ impl Journal {
 
         let mut waiting = Vec::new();
         let mut resume = HashMap::new();
+        let mut ends: HashMap<Pseudonym, i64> = HashMap::new();
         let mut known: HashSet<Uuid> = HashSet::new();
         for o in opened {
             known.insert(o.fragment);
@@ -95,6 +106,8 @@ impl Journal {
             let done = done.map_err(ArchivistError::disk("a fragment in", &dir))?;
             let Some((media, size, lines)) = done else { continue };
             if let Some(last) = lines.last() {
+                let end = ends.entry(o.owner).or_insert(last.end_us);
+                *end = (*end).max(last.end_us);
                 resume.insert(
                     o.info.track,
                     Resume { origin: o.origin, last_rtp: last.rtp_end, arrival_us: last.arrival_us, end_us: last.end_us },
@@ -112,18 +125,22 @@ impl Journal {
             }
         }
         remove_strays(&dir, &known);
-        Ok(Recovered { journal: Self { dir, index_path, index }, waiting, resume })
+        let journal = Self { dir, index_path, index };
+        Ok(Recovered { journal, waiting, resume, ends, down: HashMap::new() })
     }
 
     pub fn append(&mut self, records: &[Record]) -> std::io::Result<()> {
         self.index.append(records)
     }
 
-    /// Forgets everything but what the log does not have yet; call when no session is open.
-    pub fn compact(&mut self) -> std::io::Result<()> {
+    /// Forgets keys and times of fragments the log has; call when no session is open.
+    pub fn forget(&mut self, in_log: &[Digest]) -> std::io::Result<()> {
         let (_, records) = Index::open(&self.index_path)?;
-        let committed: HashSet<Digest> =
-            records.iter().filter_map(|r| if let Record::Committed { media } = r { Some(*media) } else { None }).collect();
+        let mut committed: HashSet<Digest> = in_log.iter().copied().collect();
+        committed.extend(records.iter().filter_map(|r| match r {
+            Record::Committed { media } => Some(*media),
+            _ => None,
+        }));
         let settled: HashSet<Uuid> = records
             .iter()
             .filter_map(|r| match r {

@@ -7,14 +7,27 @@
 //! A packet's way: `leg` (socket, SRTP) → `recorder` (its thread) → `track` (`depacketize`, `clock`) → `fragment`
 //! (`webm`/`mp4`, sealed chunks) and `index` → `case` (signed `segment` event) → `link` (live socket).
 
+pub mod archivist;
+pub mod bundle;
+pub mod case;
 pub mod clock;
+pub mod config;
 pub mod depacketize;
+pub mod doctor;
+pub mod enrol;
 pub mod error;
 pub mod fragment;
+pub mod grant;
+pub mod http;
 pub mod index;
+pub mod intake;
 pub mod journal;
 pub mod keys;
+pub mod leg;
+pub mod link;
 pub mod mp4;
 pub mod recorder;
+pub mod recording;
+pub mod replay;
 pub mod track;
 pub mod webm;

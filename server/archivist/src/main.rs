@@ -1,1 +1,139 @@
-fn main() {}
+//! `lotse-archivist`: the program around the archivist.
+//!
+//! Owns: the command line, the ready line, and the order of start and stop. Elsewhere: everything else (`lib`).
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use clap::{Parser, Subcommand};
+use lotse_archivist::{
+    archivist::Archivist,
+    bundle::{self, Maker},
+    config::Config,
+    doctor, enrol,
+    error::{ArchivistError, Result},
+    http,
+    keys::Keys,
+    link::{self, Link, ServerClock},
+};
+use tokio::sync::mpsc;
+
+#[derive(Parser)]
+#[command(name = "lotse-archivist", version, about = "Records what everybody present allowed, and gives it back.")]
+struct Arguments {
+    /// Settings file; without it all defaults. archivist.toml shows every key.
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run until stopped.
+    Serve,
+    /// Look at everything a recording needs.
+    Doctor,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,lotse_archivist=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let arguments = Arguments::parse();
+    let config = match Config::load(arguments.config.as_deref(), |k| std::env::var(k).ok()) {
+        Ok(config) => config,
+        Err(e) => {
+            eprintln!("{e}");
+            return ExitCode::from(2);
+        }
+    };
+    let done = match arguments.command {
+        Command::Serve => serve(config).await,
+        Command::Doctor => return if doctor::run(&config).await { ExitCode::SUCCESS } else { ExitCode::FAILURE },
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("{e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(config: Config) -> Result<()> {
+    std::fs::create_dir_all(&config.data).map_err(ArchivistError::disk("the data folder", &config.data))?;
+    bundle::clean(&config.data);
+    let keys = Arc::new(Keys::open(&config.keys)?);
+    let listener = tokio::net::TcpListener::bind(config.listen)
+        .await
+        .map_err(|source| ArchivistError::Listen { address: config.listen.to_string(), source })?;
+    let client = reqwest::Client::builder()
+        .connect_timeout(std::time::Duration::from_secs(5))
+        .build()
+        .map_err(|e| ArchivistError::Server { url: config.server_url.clone(), why: e.to_string() })?;
+    let enrolment = wait_for_enrolment(&client, &config, &keys).await?;
+    let clock = Arc::new(ServerClock::default());
+
+    let (heard_tx, heard) = mpsc::channel(link::QUEUE);
+    let (say, say_rx) = mpsc::channel(link::QUEUE);
+    let (archivist, inbox) = Archivist::new(
+        keys.clone(),
+        config.name.clone(),
+        config.data.clone(),
+        enrolment.server_key,
+        clock.clone(),
+        say,
+    );
+    let maker = Maker { config: config.clone(), keys: keys.clone(), enrolment: enrolment.clone(), http: client.clone() };
+    let router = http::router(Arc::new(maker), clock.clone(), archivist.trouble.clone());
+    let address = listener.local_addr().map_err(|source| ArchivistError::Listen { address: config.listen.to_string(), source })?;
+    let served = tokio::spawn(async move { axum::serve(listener, router).await });
+    let link = Link { config, keys, enrolment, clock, http: client };
+    let mut linked = tokio::spawn(link.run(heard_tx, say_rx));
+
+    println!("{}", serde_json::json!({ "ready": "lotse-archivist", "http": format!("http://{address}") }));
+    let ran = tokio::select! {
+        ran = archivist.run(heard, inbox, stopped()) => ran,
+        link = &mut linked => link.unwrap_or_else(|e| Err(ArchivistError::Media(e.to_string()))),
+    };
+    linked.abort();
+    served.abort();
+    ran
+}
+
+/// Both programs may start together: the server gets time to come up.
+async fn wait_for_enrolment(
+    client: &reqwest::Client,
+    config: &Config,
+    keys: &Keys,
+) -> Result<lotse_archivist::keys::Enrolment> {
+    let mut told = false;
+    loop {
+        match enrol::enrolment(client, config, keys).await {
+            Err(e @ ArchivistError::Server { .. }) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!("waiting: {e}");
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Ctrl-C or a polite kill.
+async fn stopped() {
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}

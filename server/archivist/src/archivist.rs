@@ -1,0 +1,528 @@
+//! All cases at once: follows the server's queue, joins every open session, and writes into the logs what was recorded.
+//!
+//! Owns: the open cases, their legs and recordings. One task; nothing here waits for the disk or the network longer than
+//! a queue takes. Never: touches a media byte. Elsewhere: one case (`case`), the socket (`link`), packets (`leg`).
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use lotse_payload::recording::{GapPayload, GapWhy, RecordingStarted, RecordingStopped, StopWhy};
+use lotse_protocol::{
+    command::{Call, ClientMessage, ServerMessage},
+    id::{CaseId, Digest, PublicKey, SessionId},
+    kind,
+    signal::Offer,
+};
+use tokio::sync::mpsc;
+
+use crate::{
+    case::Case,
+    error::Result,
+    journal::{self, Journal, Recovered},
+    keys::Keys,
+    leg::{self, Leg},
+    link::{Heard, ServerClock},
+    recorder::{Out, Recorder},
+    recording::{Recording, Told},
+};
+
+/// Between two attempts to connect media.
+const REJOIN_EVERY: Duration = Duration::from_secs(2);
+/// Gaps shorter than this are not worth an event, µs.
+const SMALL_US: i64 = 500_000;
+
+/// Shown by `/archive/healthz`: empty while all is well.
+pub type Trouble = Arc<Mutex<String>>;
+
+pub struct Archivist {
+    pub keys: Arc<Keys>,
+    pub name: String,
+    pub data: PathBuf,
+    pub server_key: PublicKey,
+    pub clock: Arc<ServerClock>,
+    pub trouble: Trouble,
+    say: mpsc::Sender<ClientMessage>,
+    cases: HashMap<CaseId, Live>,
+    /// The sessions of the queue: what the server says is open.
+    calls: HashMap<CaseId, SessionId>,
+    legs_said: mpsc::Sender<(CaseId, u64, leg::Said)>,
+    recordings_told: mpsc::Sender<(CaseId, Told)>,
+    next_leg: u64,
+    connected: bool,
+}
+
+struct Live {
+    case: Case,
+    /// What a start found on disk, until it is told to the log.
+    recovered: Option<Recovered>,
+    active: Option<Active>,
+    broken: bool,
+}
+
+struct Active {
+    session: SessionId,
+    recording: Recording,
+    leg: Option<(u64, mpsc::Sender<leg::Tell>)>,
+    asked: Instant,
+    closing: bool,
+}
+
+/// What comes back from legs and recordings.
+pub struct Inbox {
+    legs: mpsc::Receiver<(CaseId, u64, leg::Said)>,
+    recordings: mpsc::Receiver<(CaseId, Told)>,
+}
+
+impl Archivist {
+    pub fn new(
+        keys: Arc<Keys>,
+        name: String,
+        data: PathBuf,
+        server_key: PublicKey,
+        clock: Arc<ServerClock>,
+        say: mpsc::Sender<ClientMessage>,
+    ) -> (Self, Inbox) {
+        // Answers of legs and records of recordings: read at once, so these are bursts only.
+        let (legs_said, legs) = mpsc::channel(256);
+        let (recordings_told, recordings) = mpsc::channel(256);
+        let archivist = Self {
+            keys,
+            name,
+            data,
+            server_key,
+            clock,
+            trouble: Trouble::default(),
+            say,
+            cases: HashMap::new(),
+            calls: HashMap::new(),
+            legs_said,
+            recordings_told,
+            next_leg: 0,
+            connected: false,
+        };
+        (archivist, Inbox { legs, recordings })
+    }
+
+    /// Runs until the link is gone or `stop` resolves; then finishes open fragments.
+    pub async fn run(
+        mut self,
+        mut heard: mpsc::Receiver<Heard>,
+        mut inbox: Inbox,
+        stop: impl Future<Output = ()>,
+    ) -> Result<()> {
+        for id in journal::cases(&self.data) {
+            if journal::has_work(&self.data, id) {
+                self.open(id);
+            }
+        }
+        let mut tick = tokio::time::interval(Duration::from_millis(500));
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                h = heard.recv() => match h {
+                    Some(h) => self.on_heard(h).await?,
+                    None => break,
+                },
+                Some((case, leg, said)) = inbox.legs.recv() => self.on_leg(case, leg, said),
+                Some((case, told)) = inbox.recordings.recv() => self.on_recording(case, told)?,
+                _ = tick.tick() => self.on_tick().await?,
+                () = &mut stop => break,
+            }
+        }
+        self.finish(&mut heard, &mut inbox).await
+    }
+
+    /// Ends recordings in order, and gives their last events a moment to reach the server.
+    async fn finish(&mut self, heard: &mut mpsc::Receiver<Heard>, inbox: &mut Inbox) -> Result<()> {
+        for live in self.cases.values_mut() {
+            if let Some(active) = &mut live.active {
+                active.recording.allow(false, StopWhy::ArchivistRestarted);
+                active.recording.close();
+                active.closing = true;
+                active.leg = None;
+            }
+        }
+        let until = tokio::time::Instant::now() + Duration::from_secs(3);
+        while self.cases.values().any(|l| l.active.is_some() || (self.connected && !l.case.is_settled())) {
+            tokio::select! {
+                Some(h) = heard.recv() => if let Heard::Message(m) = h { self.on_settling(*m) },
+                Some((case, told)) = inbox.recordings.recv() => self.on_recording(case, told)?,
+                () = tokio::time::sleep_until(until) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    fn on_settling(&mut self, message: ServerMessage) {
+        if let ServerMessage::Committed { case, id, .. } = message
+            && let Some(live) = self.cases.get_mut(&case)
+        {
+            live.case.on_committed(id);
+        }
+    }
+
+    async fn on_heard(&mut self, heard: Heard) -> Result<()> {
+        match heard {
+            Heard::Connected => {
+                tracing::info!("connected to the server");
+                self.connected = true;
+                for live in self.cases.values_mut() {
+                    send(&self.say, live.case.open_message());
+                }
+            }
+            Heard::Disconnected => {
+                self.connected = false;
+                for live in self.cases.values_mut() {
+                    live.case.caught_up = false;
+                }
+            }
+            Heard::Message(message) => self.on_message(*message).await?,
+        }
+        Ok(())
+    }
+
+    async fn on_message(&mut self, message: ServerMessage) -> Result<()> {
+        match message {
+            ServerMessage::Queue { calls } => self.on_queue(&calls),
+            ServerMessage::CaseOpened { case, me, .. } => {
+                if let Some(live) = self.cases.get_mut(&case) {
+                    live.case.on_opened(me);
+                    for message in live.case.resend() {
+                        send(&self.say, message);
+                    }
+                }
+            }
+            ServerMessage::Event { case, event } => self.on_event(case, &event)?,
+            ServerMessage::CaughtUp { case, head } => {
+                if let Some(live) = self.cases.get_mut(&case) {
+                    live.case.on_caught_up(head);
+                    self.evaluate(case)?;
+                }
+            }
+            ServerMessage::Committed { case, id, .. } => {
+                if let Some(live) = self.cases.get_mut(&case)
+                    && let Some(media) = live.case.on_committed(id)
+                    && let Some(active) = &live.active
+                {
+                    active.recording.committed(media);
+                }
+            }
+            ServerMessage::Refused { id, case, session, last_device_seq, error } => {
+                tracing::warn!(?case, ?session, code = error.code, "refused: {}", error.message);
+                if let Some((case, id)) = case.zip(id)
+                    && let Some(live) = self.cases.get_mut(&case)
+                    && live.case.on_refused(id, last_device_seq)
+                {
+                    for message in live.case.resend() {
+                        send(&self.say, message);
+                    }
+                }
+            }
+            ServerMessage::RtcOffer { session, offer } => self.on_offer(session, offer).await,
+            ServerMessage::RtcClosed { session, reason } => {
+                if let Some(active) = self.active_mut(session) {
+                    tracing::info!(%session, reason, "the media leg was closed by the server");
+                    active.leg = None;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on_queue(&mut self, calls: &[Call]) {
+        self.calls = calls.iter().map(|c| (c.summary.case, c.session)).collect();
+        for call in calls {
+            self.open(call.summary.case);
+        }
+    }
+
+    fn open(&mut self, id: CaseId) {
+        if self.cases.contains_key(&id) {
+            return;
+        }
+        let mut case = Case::new(id, &self.keys);
+        if self.connected {
+            send(&self.say, case.open_message());
+        }
+        self.cases.insert(id, Live { case, recovered: None, active: None, broken: false });
+    }
+
+    fn on_event(&mut self, id: CaseId, event: &lotse_protocol::command::SentEvent) -> Result<()> {
+        let Some(live) = self.cases.get_mut(&id) else { return Ok(()) };
+        if live.broken {
+            return Ok(());
+        }
+        if let Err(e) = live.case.on_event(event) {
+            tracing::error!(case = %id, "the log of this case does not check: {e}. Nothing of it is recorded; keep the server's data and this archive for an inquiry.");
+            live.broken = true;
+            if let Some(active) = &live.active {
+                active.recording.allow(false, StopWhy::NotAllowed);
+            }
+            return Ok(());
+        }
+        if live.case.server_key().is_some_and(|k| k != self.server_key) {
+            tracing::error!(case = %id, "this case names another server key than the one learnt at pairing: not recorded");
+            live.broken = true;
+            return Ok(());
+        }
+        // A withdrawal counts at once, also while catching up.
+        if let Some(active) = &live.active
+            && !live.case.sessions.get(active.session).is_some_and(|s| s.may_record())
+        {
+            let over = live.case.sessions.get(active.session).is_none_or(|s| s.ended_at_ms.is_some());
+            active.recording.allow(false, if over { StopWhy::SessionEnded } else { StopWhy::NotAllowed });
+        }
+        if live.case.caught_up {
+            self.evaluate(id)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at a case and does what is due. Safe to call at any time.
+    fn evaluate(&mut self, id: CaseId) -> Result<()> {
+        let now_ms = self.clock.now_ms();
+        let Some(live) = self.cases.get_mut(&id) else { return Ok(()) };
+        if live.broken {
+            return Ok(());
+        }
+        if live.case.outsider {
+            if let Some(session) = self.calls.get(&id) {
+                for message in live.case.join(*session, &self.name, &self.keys.device_key(), now_ms)? {
+                    send(&self.say, message);
+                }
+            }
+            return Ok(());
+        }
+        if !live.case.caught_up {
+            return Ok(());
+        }
+        self.recover(id)?;
+        let Some(live) = self.cases.get_mut(&id) else { return Ok(()) };
+        let open = live.case.sessions.open().cloned();
+        if let Some(active) = &mut live.active
+            && open.as_ref().is_none_or(|s| s.id != active.session)
+        {
+            if !active.closing {
+                active.closing = true;
+                active.leg = None;
+                active.recording.allow(false, StopWhy::SessionEnded);
+                active.recording.close();
+                send(&self.say, ClientMessage::RtcLeave { session: active.session });
+            }
+            return Ok(());
+        }
+        let Some(session) = open else {
+            self.settle(id);
+            return Ok(());
+        };
+        for message in live.case.join(session.id, &self.name, &self.keys.device_key(), now_ms)? {
+            send(&self.say, message);
+        }
+        if !live.case.is_present(&session) {
+            return Ok(());
+        }
+        if live.active.is_none() {
+            self.start(id, session.id)?;
+        }
+        if let Some(active) = self.cases.get(&id).and_then(|l| l.active.as_ref()) {
+            active.recording.allow(session.may_record(), StopWhy::NotAllowed);
+        }
+        Ok(())
+    }
+
+    /// Tells the log what a crash left on the disk.
+    fn recover(&mut self, id: CaseId) -> Result<()> {
+        let Some(live) = self.cases.get_mut(&id) else { return Ok(()) };
+        if live.active.is_some() || live.recovered.is_some() {
+            return Ok(());
+        }
+        let mut found = tokio::task::block_in_place(|| Journal::open(&self.data, id, &self.keys))?;
+        let now_ms = self.clock.now_ms();
+        for finished in std::mem::take(&mut found.waiting) {
+            if !live.case.has_media(&finished.payload.media) {
+                tracing::info!(case = %id, media = %finished.payload.media, "a fragment saved from the journal");
+                if let Some(message) = live.case.segment(&finished, now_ms)? {
+                    send(&self.say, message);
+                }
+            }
+        }
+        let interrupted: Vec<(SessionId, i64)> = live.case.recording.iter().map(|(s, ms)| (*s, *ms)).collect();
+        for (session, since_ms) in interrupted {
+            let at_ms = found.ends.values().map(|us| us / 1000).max().unwrap_or(since_ms).max(since_ms);
+            let stopped = RecordingStopped { at_ms, why: StopWhy::ArchivistRestarted };
+            let message =
+                live.case.commit(kind::RECORDING_STOPPED, Some(session), Some(&stopped), &[], None, now_ms)?;
+            message.into_iter().for_each(|m| send(&self.say, m));
+            // Over by now: the missing end is a gap. Still open: the gap ends when media comes again.
+            let ended = live.case.sessions.get(session).and_then(|s| s.ended_at_ms);
+            if let Some(ended_ms) = ended {
+                for (owner, from_us) in std::mem::take(&mut found.ends) {
+                    let to_us = ended_ms * 1000;
+                    if to_us - from_us > SMALL_US {
+                        let gap = GapPayload { owner, track: None, from_us, to_us, why: GapWhy::ArchivistDown };
+                        let message = live.case.commit(kind::GAP, Some(session), Some(&gap), &[], None, now_ms)?;
+                        message.into_iter().for_each(|m| send(&self.say, m));
+                    }
+                }
+            } else {
+                found.down = std::mem::take(&mut found.ends);
+            }
+        }
+        live.recovered = Some(found);
+        Ok(())
+    }
+
+    fn start(&mut self, id: CaseId, session: SessionId) -> Result<()> {
+        let Some(live) = self.cases.get_mut(&id) else { return Ok(()) };
+        let Some(found) = live.recovered.take() else { return Ok(()) };
+        let recorder = Recorder::new(session, self.keys.clone(), found.journal, found.resume, found.down);
+        let recording = Recording::start(id, recorder, self.clock.clone(), self.recordings_told.clone())
+            .map_err(crate::error::ArchivistError::disk("a thread for", &self.data))?;
+        tracing::info!(case = %id, %session, "joined a session");
+        send(&self.say, ClientMessage::RtcJoin { case: id, session, publish: Vec::new() });
+        live.active = Some(Active { session, recording, leg: None, asked: Instant::now(), closing: false });
+        Ok(())
+    }
+
+    /// No session is open: forgets keys that are in the log, and the case once nothing is left to say.
+    fn settle(&mut self, id: CaseId) {
+        let Some(live) = self.cases.get_mut(&id) else { return };
+        if !live.case.is_settled() || live.active.is_some() {
+            return;
+        }
+        if let Some(found) = live.recovered.take() {
+            let media: Vec<Digest> = live.case.media().iter().copied().collect();
+            let mut journal = found.journal;
+            if let Err(e) = tokio::task::block_in_place(|| journal.forget(&media)) {
+                tracing::warn!(case = %id, "the index could not be shortened: {e}");
+            }
+        }
+        if !self.calls.contains_key(&id) {
+            send(&self.say, ClientMessage::CloseCase { case: id });
+            self.cases.remove(&id);
+        }
+    }
+
+    async fn on_offer(&mut self, session: SessionId, offer: Offer) {
+        let (clock, key, said) = (self.clock.clone(), self.keys.device_key(), self.legs_said.clone());
+        self.next_leg += 1;
+        let number = self.next_leg;
+        let Some((id, active)) = self
+            .cases
+            .iter_mut()
+            .find_map(|(id, l)| l.active.as_mut().filter(|a| a.session == session && !a.closing).map(|a| (*id, a)))
+        else {
+            return;
+        };
+        // The first offer belongs to a new connection.
+        if offer.rev > 1
+            && let Some((_, tell)) = &active.leg
+        {
+            if tell.try_send(leg::Tell::Offer(Box::new(offer))).is_err() {
+                active.leg = None;
+            }
+            return;
+        }
+        let feed = active.recording.feed.clone();
+        let tell = move |s: leg::Said| {
+            // Read at once by this archivist's loop; if that is stuck, the leg is of no use either.
+            let _ = said.try_send((id, number, s));
+        };
+        match Leg::start(session, key, clock, feed, offer, tell).await {
+            Ok(leg) => active.leg = Some((number, leg)),
+            Err(e) => {
+                tracing::warn!(%session, "{e}");
+                active.leg = None;
+            }
+        }
+    }
+
+    fn on_leg(&mut self, case: CaseId, number: u64, said: leg::Said) {
+        let Some(active) = self.cases.get_mut(&case).and_then(|l| l.active.as_mut()) else { return };
+        let session = active.session;
+        match said {
+            leg::Said::Answer(answer) => send(&self.say, ClientMessage::RtcAnswer { session, answer }),
+            leg::Said::Connected => tracing::info!(%case, "media connected"),
+            leg::Said::Lost(why) => {
+                tracing::warn!(%case, "the media leg is lost: {why}");
+                active.leg.take_if(|(n, _)| *n == number);
+            }
+        }
+    }
+
+    fn on_recording(&mut self, id: CaseId, told: Told) -> Result<()> {
+        let now_ms = self.clock.now_ms();
+        let Some(live) = self.cases.get_mut(&id) else { return Ok(()) };
+        let Some(active) = &mut live.active else { return Ok(()) };
+        let session = Some(active.session);
+        let message = match told {
+            Told::Out(Out::Started { at_us }) => {
+                let started =
+                    RecordingStarted { at_ms: at_us / 1000, consented: live.case.consented(active.session) };
+                live.case.commit(kind::RECORDING_STARTED, session, Some(&started), &[], None, now_ms)?
+            }
+            Told::Out(Out::Stopped { at_us, why }) => {
+                let stopped = RecordingStopped { at_ms: at_us / 1000, why };
+                live.case.commit(kind::RECORDING_STOPPED, session, Some(&stopped), &[], None, now_ms)?
+            }
+            Told::Out(Out::Segment(finished)) => live.case.segment(&finished, now_ms)?,
+            Told::Out(Out::Gap(gap)) => live.case.commit(kind::GAP, session, Some(&gap), &[], None, now_ms)?,
+            Told::Out(Out::KeyFrame(track)) => {
+                if let Some((_, leg)) = &active.leg {
+                    // A full queue means the leg is busy with others; the recorder asks again.
+                    let _ = leg.try_send(leg::Tell::KeyFrame(track));
+                }
+                None
+            }
+            Told::Out(Out::Trouble(why)) => {
+                *self.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = why;
+                None
+            }
+            Told::Closed => {
+                live.active = None;
+                if live.case.caught_up {
+                    self.evaluate(id)?;
+                }
+                None
+            }
+        };
+        message.into_iter().for_each(|m| send(&self.say, m));
+        Ok(())
+    }
+
+    async fn on_tick(&mut self) -> Result<()> {
+        let ids: Vec<CaseId> = self.cases.keys().copied().collect();
+        for id in ids {
+            self.evaluate(id)?;
+            if let Some(live) = self.cases.get_mut(&id)
+                && let Some(active) = &mut live.active
+                && self.connected
+                && live.case.caught_up
+                && !active.closing
+                && active.leg.is_none()
+                && active.asked.elapsed() > REJOIN_EVERY
+            {
+                active.asked = Instant::now();
+                let session = active.session;
+                send(&self.say, ClientMessage::RtcJoin { case: id, session, publish: Vec::new() });
+            }
+        }
+        Ok(())
+    }
+
+    fn active_mut(&mut self, session: SessionId) -> Option<&mut Active> {
+        self.cases.values_mut().filter_map(|l| l.active.as_mut()).find(|a| a.session == session)
+    }
+}
+
+/// Commits that do not fit are sent again after the next connect; the rest is asked again by `on_tick`.
+fn send(say: &mpsc::Sender<ClientMessage>, message: ClientMessage) {
+    if say.try_send(message).is_err() {
+        tracing::warn!("the queue to the server is full");
+    }
+}
