@@ -5,7 +5,7 @@
 
 import type { AuthorFields, Head, Joined, Opened, ServerFields, StoredEvent } from '@bindings/envelope';
 import type { Role } from '@bindings/policy';
-import { genesis, hashOf, readAuthor, readServer, verify } from './envelope';
+import { coarse, genesis, hashOf, readAuthor, readServer, verify } from './envelope';
 import { KIND } from './kind';
 
 export type ChainWhy =
@@ -14,6 +14,10 @@ export type ChainWhy =
   | 'prev'
   | 'other_case'
   | 'unknown_author'
+  | 'opening'
+  | 'server_only'
+  | 'other_role'
+  | 'coarse_time'
   | 'bad_signature'
   | 'replayed'
   | 'id_reused';
@@ -62,6 +66,8 @@ export class Chain {
     if (server.prev !== this.head.hash) throw new ChainError('prev', seq);
     const author = this.#read(seq, () => readAuthor(event.author));
     if (author.case !== this.caseId) throw new ChainError('other_case', seq);
+    if ((seq === 1) !== (author.kind === KIND.opened)) throw new ChainError('opening', seq);
+    if (author.kind === KIND.receipt && !isCoarse(author)) throw new ChainError('coarse_time', seq);
     const bound = this.#keyFor(author, seq);
     if (!(await verify(bound.key, event.author, event.sig))) throw new ChainError('bad_signature', seq);
     if (this.#ids.has(author.id)) throw new ChainError('id_reused', seq);
@@ -76,7 +82,7 @@ export class Chain {
 
   #keyFor(author: AuthorFields, seq: number): { key: string; role: Role } {
     const known = this.#devices.get(author.device);
-    if (author.kind === KIND.opened && seq === 1) {
+    if (author.kind === KIND.opened) {
       const { server_key } = clearOf<Opened>(author);
       if (typeof server_key !== 'string') throw new ChainError('malformed', seq);
       return { key: server_key, role: 'server' };
@@ -84,16 +90,18 @@ export class Chain {
     if (author.kind === KIND.joined) {
       const { case_key, role } = clearOf<Joined>(author);
       if (typeof case_key !== 'string' || !role) throw new ChainError('malformed', seq);
+      if (role === 'server') throw new ChainError('server_only', seq);
+      for (const b of this.#devices.values()) {
+        if (b.author === author.author && b.role !== role) throw new ChainError('other_role', seq);
+      }
       // A device may repeat `joined` only for itself and with its own key.
       if (known && (known.author !== author.author || known.key !== case_key || known.role !== role)) {
         throw new ChainError('unknown_author', seq);
       }
       return { key: case_key, role };
     }
-    // `opened` a second time would replace the server's key: it is an event of an unknown author.
-    if (!known || known.author !== author.author || author.kind === KIND.opened) {
-      throw new ChainError('unknown_author', seq);
-    }
+    if (!known || known.author !== author.author) throw new ChainError('unknown_author', seq);
+    if (author.kind === KIND.sessionLeft && known.role !== 'server') throw new ChainError('server_only', seq);
     return { key: known.key, role: known.role };
   }
 
@@ -104,6 +112,11 @@ export class Chain {
       throw new ChainError('malformed', seq);
     }
   }
+}
+
+/** A receipt's id and clear time must not tell the exact moment: a random id, whole minutes. */
+function isCoarse(author: AuthorFields): boolean {
+  return author.captured_at_ms === coarse(author.captured_at_ms) && author.id[14] === '4';
 }
 
 /** The clear fields of an event, as an object that may lack anything. */

@@ -121,7 +121,14 @@ describe('chain', () => {
     expect(await faultOf([opened, said])).toBe('seq');
     expect(await faultOf([opened, joined, said, await make(ann, { device_seq: 2 }, said)])).toBe('replayed');
     expect(await faultOf([opened, await make(ann, {}, opened)])).toBe('unknown_author');
+    const again = { kind: 'opened', device_seq: 3, clear: { server_key: ann.publicKey } };
+    expect(await faultOf([opened, joined, said, await make(ann, again, said)])).toBe('opening');
+    const left = { kind: 'session.left', device_seq: 3, clear: { who: ANN, why: 'left' } };
+    expect(await faultOf([opened, joined, said, await make(ann, left, said)])).toBe('server_only');
+    expect(await faultOf([opened, joined, said, await make(ann, { kind: 'receipt', device_seq: 3 }, said)])).toBe('coarse_time');
     const other = await newSigningPair();
+    const role = { kind: 'joined', device: SERVER.replace('aa', 'cc'), device_seq: 1, clear: { role: 'manager', case_key: other.publicKey } };
+    expect(await faultOf([opened, joined, said, await make(other, role, said)])).toBe('other_role');
     expect(await faultOf([opened, joined, await make(other, { device_seq: 3 }, joined)])).toBe('bad_signature');
   });
 

@@ -1,0 +1,182 @@
+// One lane on one media element: fetches fragments around the playhead, appends them where they belong, frees the rest.
+//
+// Owns: the MediaSource of the lane. Never: plays; the player moves the element.
+
+import { HttpError } from '../link/http';
+import type { Bytes } from '../protocol/bytes';
+import { FragmentError } from './opener';
+import { pieceAt, type Lane, type Piece } from './timeline';
+
+/** Loaded ahead and behind, seconds; beyond KEEP it is given back to the browser. */
+const AHEAD_S = 20;
+const BEHIND_S = 4;
+const KEEP_S = 60;
+/** Fragments in flight per lane. */
+const IN_FLIGHT = 3;
+/** After a failure the archive is asked again. */
+const RETRY_MS = 2_000;
+
+export type LoadFragment = (piece: Piece) => Promise<Bytes>;
+
+export type LaneProblem = 'unreachable' | 'damaged' | 'refused';
+
+export class LanePlayer {
+  problem: LaneProblem | null = null;
+  /** Digests of fragments opened and found right. */
+  readonly good = new Set<string>();
+  readonly damaged = new Set<string>();
+  #media = new MediaSource();
+  #url: string;
+  #buffer: SourceBuffer | null = null;
+  #appended = new Set<string>();
+  #flying = new Set<string>();
+  #ready: { piece: Piece; plain: Bytes }[] = [];
+  #mime = '';
+  #retryAt = 0;
+  #target = 0;
+  #closed = false;
+
+  constructor(
+    readonly lane: Lane,
+    readonly element: HTMLMediaElement,
+    private readonly length: number,
+    private readonly load: LoadFragment,
+    private readonly onChange: () => void,
+  ) {
+    this.#url = URL.createObjectURL(this.#media);
+    element.src = this.#url;
+    this.#media.addEventListener('sourceopen', () => this.#opened(), { once: true });
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.element.removeAttribute('src');
+    this.element.load();
+    URL.revokeObjectURL(this.#url);
+  }
+
+  /** Is this time loaded? */
+  has(t: number): boolean {
+    const b = this.element.buffered;
+    for (let i = 0; i < b.length; i++) if (t >= b.start(i) - 0.01 && t < b.end(i)) return true;
+    return false;
+  }
+
+  /** Was anything recorded here? */
+  covers(t: number): boolean {
+    return pieceAt(this.lane, t) !== null;
+  }
+
+  /** Loads around `t`. Cheap when there is nothing to do. */
+  want(t: number, now: number): void {
+    this.#target = t;
+    if (this.#closed || now < this.#retryAt) return;
+    for (const p of this.lane.pieces) {
+      if (this.#flying.size >= IN_FLIGHT) break;
+      if (!this.#isNear(p, BEHIND_S, AHEAD_S)) continue;
+      const id = p.segment.digest;
+      if (!p.segment.key || this.#appended.has(id) || this.#flying.has(id) || this.damaged.has(id)) continue;
+      this.#flying.add(id);
+      void this.#fetch(p);
+    }
+    this.#pump();
+  }
+
+  async #fetch(piece: Piece): Promise<void> {
+    const id = piece.segment.digest;
+    try {
+      const plain = await this.load(piece);
+      this.good.add(id);
+      this.problem = null;
+      this.#ready.push({ piece, plain });
+      // Nearest first, then forward: what is to be seen now comes in before what follows.
+      this.#ready.sort((a, b) => a.piece.from - b.piece.from);
+      this.#pump();
+    } catch (e) {
+      if (e instanceof FragmentError) {
+        this.damaged.add(id);
+        this.problem = 'damaged';
+      } else {
+        this.problem = e instanceof HttpError && e.status === 403 ? 'refused' : 'unreachable';
+        this.#retryAt = performance.now() + RETRY_MS;
+      }
+      this.#flying.delete(id);
+    }
+    this.onChange();
+  }
+
+  #opened(): void {
+    if (this.#closed) return;
+    this.#media.duration = this.length + 1;
+    this.#pump();
+  }
+
+  /** One step of the buffer at a time: free, then append. */
+  #pump(): void {
+    if (this.#closed || this.#media.readyState !== 'open') return;
+    const next = this.#ready[0];
+    if (!this.#buffer) {
+      if (!next) return;
+      if (!MediaSource.isTypeSupported(next.piece.segment.body.mime)) {
+        this.problem = 'damaged';
+        return;
+      }
+      this.#mime = next.piece.segment.body.mime;
+      this.#buffer = this.#media.addSourceBuffer(this.#mime);
+      this.#buffer.addEventListener('updateend', () => {
+        this.onChange();
+        this.#pump();
+      });
+    }
+    const buffer = this.#buffer;
+    if (buffer.updating || this.#free(buffer)) return;
+    if (!next) return;
+    this.#ready.shift();
+    const { piece, plain } = next;
+    this.#flying.delete(piece.segment.digest);
+    if (!this.#isNear(piece, KEEP_S, KEEP_S)) {
+      this.#pump();
+      return;
+    }
+    try {
+      // Ends the fragment before: only then may the offset change.
+      buffer.abort();
+      if (piece.segment.body.mime !== this.#mime) {
+        this.#mime = piece.segment.body.mime;
+        buffer.changeType(this.#mime);
+      }
+      buffer.timestampOffset = piece.from - piece.segment.body.media_start_ms / 1000;
+      buffer.appendBuffer(plain);
+      this.#appended.add(piece.segment.digest);
+    } catch (e) {
+      if ((e as DOMException).name === 'QuotaExceededError') this.#retryAt = performance.now() + RETRY_MS;
+      else this.problem = 'damaged';
+    }
+  }
+
+  /** Gives far pieces back; true when the buffer is busy with it. */
+  #free(buffer: SourceBuffer): boolean {
+    const b = buffer.buffered;
+    for (let i = 0; i < b.length; i++) {
+      const from = b.start(i);
+      const to = b.end(i);
+      const cut =
+        from < this.#target - KEEP_S - 10
+          ? [from, Math.min(to, this.#target - KEEP_S)]
+          : to > this.#target + KEEP_S + 10
+            ? [Math.max(from, this.#target + KEEP_S), to]
+            : null;
+      if (!cut || cut[1]! - cut[0]! < 0.5) continue;
+      for (const p of this.lane.pieces) {
+        if (p.to > cut[0]! && p.from < cut[1]!) this.#appended.delete(p.segment.digest);
+      }
+      buffer.remove(cut[0]!, cut[1]!);
+      return true;
+    }
+    return false;
+  }
+
+  #isNear(p: Piece, behind: number, ahead: number): boolean {
+    return p.to > this.#target - behind && p.from < this.#target + ahead;
+  }
+}

@@ -1,0 +1,108 @@
+// Where fragments, frames, gaps and loudness lie on the line.
+
+import type { SegmentPayload } from '@bindings/payload';
+import type { Session } from '@bindings/session';
+import { describe, expect, it } from 'vitest';
+import { newCaseView, type Segment } from '../protocol/fold';
+import { buildTimeline, frameTimes, loudness, nextStart, pieceAt, stepFrame, stepMoment, timeOfFrame } from './timeline';
+
+const SESSION: Session = { id: 's', caller: 'ann', called_at_ms: 1_000_000, participants: {}, ended_at_ms: 1_060_000 };
+
+function segment(over: Partial<SegmentPayload>, source: 'main' | 'preview' | 'voice' = 'main'): Segment {
+  const rate = source === 'voice' ? 48_000 : 90_000;
+  const rtp_start = over.rtp_start ?? 0;
+  return {
+    session: 's',
+    digest: `${source} ${rtp_start}`,
+    body: {
+      owner: 'ann',
+      info: { track: source, source, codec: 'vp8', clock_offset_us: 0, width: 1280, height: 720 },
+      media: '',
+      mime: 'video/webm; codecs="vp8"',
+      init_len: 0,
+      size: 0,
+      chunks: [],
+      rtp_start,
+      rtp_end: rtp_start + 2 * rate,
+      start_us: 1_010_000_000,
+      end_us: 1_012_000_000,
+      media_start_ms: 0,
+      frames: 4,
+      missing: 0,
+      frame_ticks: [0, 45_000, 90_000, 135_000],
+      clock: [],
+      levels: [],
+      ...over,
+    },
+  };
+}
+
+const line = (...segments: Segment[]) => buildTimeline(newCaseView('c'), segments, SESSION);
+
+describe('lanes', () => {
+  const two = line(
+    // Out of order, and the fit moved the second by 5 ms: it is laid end to end.
+    segment({ rtp_start: 180_000, rtp_end: 360_000, start_us: 1_012_005_000 }),
+    segment({}),
+    segment({ owner: 'ben', levels: [0, 127] }, 'voice'),
+    segment({ rtp_start: 77 }, 'preview'),
+  );
+
+  it('puts pictures before voices and the preview behind the camera', () => {
+    expect(two.lanes.map((l) => [l.kind, l.owner, l.pieces.length])).toEqual([
+      ['video', 'ann', 2],
+      ['voice', 'ben', 1],
+    ]);
+    expect(two.lanes[0]!.pieces.map((p) => [p.from, p.to])).toEqual([
+      [10, 12],
+      [12, 14],
+    ]);
+    expect(two.length).toBe(60);
+  });
+
+  it('leaves a real jump as a gap', () => {
+    const jump = line(segment({}), segment({ rtp_start: 450_000, rtp_end: 630_000, start_us: 1_015_000_000 }));
+    const lane = jump.lanes[0]!;
+    expect(pieceAt(lane, 9.9)).toBeNull();
+    expect(pieceAt(lane, 11)?.from).toBe(10);
+    expect(pieceAt(lane, 13)).toBeNull();
+    expect(nextStart(lane, 13)).toBe(15);
+    expect(nextStart(lane, 16)).toBeNull();
+  });
+
+  it('finds frames by step and by id, across fragments', () => {
+    const lane = two.lanes[0]!;
+    expect(frameTimes(lane.pieces[1]!)).toEqual([12, 12.5, 13, 13.5]);
+    const forward = stepFrame(lane, 11.6, 1)!;
+    expect(forward).toBeGreaterThan(12);
+    expect(forward).toBeLessThan(12.5);
+    expect(stepFrame(lane, forward, -1)).toBeCloseTo(11.55, 5);
+    expect(stepFrame(lane, 10.1, -1)).toBeNull();
+    expect(stepFrame(lane, 13.6, 1)).toBeNull();
+    expect(timeOfFrame(two.lanes, { track: 'main', rtp: 225_000 })).toBe(12.5);
+    expect(timeOfFrame(two.lanes, { track: 'main', rtp: 360_000 })).toBeNull();
+  });
+
+  it('draws loudness where something was recorded, and only there', () => {
+    const columns = loudness(two.lanes[1]!, 60, 60);
+    expect(columns.slice(9, 13)).toEqual([null, 1, 1, 1]);
+    expect(columns[20]).toBeNull();
+  });
+});
+
+describe('moments', () => {
+  it('steps through markers in both directions', () => {
+    const view = newCaseView('c');
+    for (const [i, s] of [5, 20, 40].entries()) {
+      view.moments.push({ id: `${i}`, seq: i, kind: 'message', author: 'ann', session: 's', at_ms: SESSION.called_at_ms + s * 1000 });
+    }
+    view.moments.push({ id: 'x', seq: 9, kind: 'notice.shown', author: 'ann', session: 's', at_ms: SESSION.called_at_ms + 7000 });
+    view.moments.push({ id: 'y', seq: 10, kind: 'message', author: 'ann', session: 'other', at_ms: SESSION.called_at_ms + 8000 });
+    const t = buildTimeline(view, [], SESSION);
+    expect(t.moments.map((m) => m.at)).toEqual([5, 7, 20, 40]);
+    expect(stepMoment(t, 0, 1)?.at).toBe(5);
+    expect(stepMoment(t, 5, 1)?.at).toBe(20);
+    expect(stepMoment(t, 20, -1)?.at).toBe(5);
+    expect(stepMoment(t, 40, 1)).toBeNull();
+  });
+});

@@ -1,0 +1,181 @@
+// One session's recording as lanes over one time line: seconds since the session was called.
+//
+// Owns: where each fragment and each frame lies. Never: loads a byte. Elsewhere: loading (lane.ts), the clock (player.svelte.ts).
+
+import type { Session } from '@bindings/session';
+import type { FrameId } from '@bindings/ids';
+import type { CaseView, Moment, Segment } from '../protocol/fold';
+
+/** Fragments of one continuous track are laid end to end while the clock fit moves them by less than this. */
+const SNAP_S = 0.02;
+/** Silence between fragments shorter than this is no gap for the eye, s. */
+const SMALL_GAP_S = 0.25;
+
+export interface Piece {
+  segment: Segment;
+  /** Seconds on the line. */
+  from: number;
+  to: number;
+  /** Ticks per second of the track. */
+  rate: number;
+}
+
+export interface Lane {
+  key: string;
+  owner: string;
+  kind: 'video' | 'voice';
+  pieces: Piece[];
+}
+
+export interface Hole {
+  owner: string;
+  from: number;
+  to: number;
+  why: string;
+}
+
+export interface Timeline {
+  session: Session;
+  start_ms: number;
+  /** Seconds. */
+  length: number;
+  lanes: Lane[];
+  holes: Hole[];
+  moments: (Moment & { at: number })[];
+}
+
+/** Moments that stand on the line as markers; all others are in the list only. */
+export const MARKED = ['message', 'snapshot', 'instruction', 'receipt', 'recording.started', 'recording.stopped', 'session.joined', 'session.left', 'consent.record', 'consent.call_only', 'consent.refused', 'session.ended'];
+
+export function buildTimeline(view: CaseView, segments: readonly Segment[], session: Session): Timeline {
+  const start_ms = session.called_at_ms;
+  const mine = segments.filter((s) => s.session === session.id);
+  const lanes = [...laneOf(mine, 'video', start_ms), ...laneOf(mine, 'voice', start_ms)];
+  const at = (ms: number) => (ms - start_ms) / 1000;
+  const holes = view.gaps
+    .filter((g) => g.session === session.id)
+    .map((g) => ({ owner: g.body.owner, from: at(g.body.from_us / 1000), to: at(g.body.to_us / 1000), why: g.body.why }));
+  const moments = view.moments
+    .filter((m) => m.session === session.id || belongs(m, session))
+    .map((m) => ({ ...m, at: Math.max(0, at(m.at_ms)) }))
+    .sort((a, b) => a.at - b.at || a.seq - b.seq);
+  const ends = [
+    session.ended_at_ms === undefined ? 0 : at(session.ended_at_ms),
+    ...lanes.flatMap((l) => l.pieces.map((p) => p.to)),
+    ...moments.filter((m) => m.session === session.id).map((m) => m.at),
+  ];
+  return { session, start_ms, length: Math.max(1, ...ends), lanes, holes, moments };
+}
+
+/** Messages written outside the session but while it ran. */
+function belongs(m: Moment, session: Session): boolean {
+  return m.kind === 'message' && !m.session && m.at_ms >= session.called_at_ms && m.at_ms <= (session.ended_at_ms ?? Infinity);
+}
+
+function laneOf(segments: Segment[], kind: 'video' | 'voice', start_ms: number): Lane[] {
+  const owners = new Map<string, Segment[]>();
+  for (const s of segments) {
+    if ((s.body.info.source === 'voice') !== (kind === 'voice')) continue;
+    const list = owners.get(s.body.owner) ?? [];
+    list.push(s);
+    owners.set(s.body.owner, list);
+  }
+  return [...owners].map(([owner, all]) => {
+    // Only where there is no `main` does the preview stand in.
+    const main = kind === 'video' ? all.filter((s) => s.body.info.source === 'main') : all;
+    return { key: `${kind} ${owner}`, owner, kind, pieces: pieces(main.length > 0 ? main : all, start_ms) };
+  });
+}
+
+function pieces(segments: Segment[], start_ms: number): Piece[] {
+  const sorted = [...segments].sort((a, b) => a.body.start_us - b.body.start_us);
+  const out: Piece[] = [];
+  for (const segment of sorted) {
+    const b = segment.body;
+    const rate = b.info.source === 'voice' ? 48_000 : 90_000;
+    let from = (b.start_us / 1000 - start_ms) / 1000;
+    const last = out.at(-1);
+    if (last && last.segment.body.info.track === b.info.track && last.segment.body.rtp_end === b.rtp_start) {
+      const next = last.from + (b.rtp_start - last.segment.body.rtp_start) / rate;
+      if (Math.abs(next - from) < SNAP_S) from = next;
+    }
+    out.push({ segment, from, to: from + Math.max(0, b.rtp_end - b.rtp_start) / rate, rate });
+  }
+  return out;
+}
+
+/** The piece that covers this time; a piece also covers the small silence after it. */
+export function pieceAt(lane: Lane, t: number): Piece | null {
+  // By halves: an hour has thousands of pieces and the player asks at every frame.
+  let lo = 0;
+  let hi = lane.pieces.length;
+  while (lo < hi) {
+    const mid = (lo + hi) >> 1;
+    if (lane.pieces[mid]!.from <= t + 1e-6) lo = mid + 1;
+    else hi = mid;
+  }
+  const p = lane.pieces[lo - 1];
+  return p && t < p.to + SMALL_GAP_S ? p : null;
+}
+
+/** Where the next piece after this time begins; null after the last. */
+export function nextStart(lane: Lane, t: number): number | null {
+  return lane.pieces.find((p) => p.from > t)?.from ?? null;
+}
+
+/** Start times of the frames of a piece, seconds on the line. */
+export function frameTimes(p: Piece): number[] {
+  return p.segment.body.frame_ticks.map((tick) => p.from + tick / p.rate);
+}
+
+/** The middle of the frame `by` frames after the one shown at `t`; null at either end of the lane. */
+export function stepFrame(lane: Lane, t: number, by: 1 | -1): number | null {
+  const i = Math.max(0, lane.pieces.findLastIndex((p) => p.from <= t + 1e-6));
+  const near = lane.pieces.slice(Math.max(0, i - 1), i + 2);
+  const starts = near.flatMap((p) => frameTimes(p).map((from) => ({ from, end: p.to }))).sort((a, b) => a.from - b.from);
+  if (starts.length === 0) return null;
+  const now = starts.findLastIndex((s) => s.from <= t + 1e-6);
+  const to = starts[now + by];
+  if (!to) return null;
+  const after = starts[now + by + 1]?.from ?? to.end;
+  return middle(to.from, after);
+}
+
+/** Where the frame of an instruction lies; null when it was not recorded. */
+export function timeOfFrame(lanes: readonly Lane[], frame: FrameId): number | null {
+  for (const lane of lanes) {
+    const p = lane.pieces.find(
+      (x) => x.segment.body.info.track === frame.track && frame.rtp >= x.segment.body.rtp_start && frame.rtp < x.segment.body.rtp_end,
+    );
+    if (p) return p.from + (frame.rtp - p.segment.body.rtp_start) / p.rate;
+  }
+  return null;
+}
+
+/** The next or previous moment on the line. */
+export function stepMoment(line: Timeline, t: number, by: 1 | -1): (Moment & { at: number }) | null {
+  const marked = line.moments.filter((m) => MARKED.includes(m.kind));
+  return by > 0 ? (marked.find((m) => m.at > t + 0.05) ?? null) : (marked.findLast((m) => m.at < t - 0.05) ?? null);
+}
+
+/** Loudness over the line as columns 0..1, for drawing; null where nothing was recorded. */
+export function loudness(lane: Lane, length: number, columns: number): (number | null)[] {
+  const out: (number | null)[] = new Array<number | null>(columns).fill(null);
+  for (const p of lane.pieces) {
+    const levels = p.segment.body.levels;
+    const first = Math.floor((p.from / length) * columns);
+    const last = Math.min(columns - 1, Math.floor((p.to / length) * columns));
+    for (let c = Math.max(0, first); c <= last; c++) {
+      const t = ((c + 0.5) / columns) * length - p.from;
+      // One level per 250 ms.
+      const level = levels[Math.min(levels.length - 1, Math.max(0, Math.floor(t / 0.25)))] ?? 0;
+      out[c] = Math.max(out[c] ?? 0, level / 127);
+    }
+  }
+  return out;
+}
+
+function middle(from: number, to: number): number {
+  // Never beyond half of a tenth: after the last frame of a fragment the next may be far.
+  return from + Math.min((to - from) / 2, 0.05);
+}
