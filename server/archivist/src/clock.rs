@@ -12,13 +12,15 @@ use crate::depacketize::unwrap_near;
 /// Samples the line is fitted through: the newest ones. 150 at one a second are two and a half minutes.
 const MAX_SAMPLES: usize = 150;
 /// Without this much time between samples a slope says nothing; the nominal rate holds, µs.
-const MIN_SPAN_US: f64 = 20e6;
+const MIN_SPAN_US: f64 = 60e6;
 /// No quartz is off by more, ppm.
 const MAX_PPM: f64 = 300.0;
 /// A line that moved by more than this is another clock (a machine set its time), not a better fit, µs.
 const STEP_US: f64 = 250_000.0;
 /// How fast given-out times follow a better line: µs per µs.
 const SLEW: f64 = 0.002;
+/// The same in the first minute, where a single bad report may have set the line.
+const YOUNG_SLEW: f64 = 0.02;
 /// At most one sample in this time is kept, µs.
 const SAMPLE_EVERY_US: i64 = 900_000;
 
@@ -42,6 +44,8 @@ pub struct TrackClock {
     /// What was given out last: RTP and UTC.
     given: Option<(u64, f64)>,
     line: Option<Line>,
+    /// Enough samples for more than an offset.
+    has_slope: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -66,6 +70,7 @@ impl TrackClock {
             arrival_base: None,
             given: None,
             line: None,
+            has_slope: false,
         };
         clock.fit();
         clock
@@ -138,7 +143,7 @@ impl TrackClock {
                 let elapsed = (rtp - last) as f64 * 1e6 / self.rate;
                 let flowing = us + elapsed * (1.0 + self.line.map_or(0.0, |l| l.skew));
                 let error = raw - flowing;
-                let limit = SLEW * elapsed;
+                let limit = if self.has_slope { SLEW } else { YOUNG_SLEW } * elapsed;
                 if error.abs() > STEP_US { raw } else { flowing + error.clamp(-limit, limit) }
             }
             _ => raw,
@@ -178,7 +183,8 @@ impl TrackClock {
             .collect();
         let span = points.last().map_or(0.0, |p| p.0) - points[0].0;
         let mut skew = 0.0;
-        if span >= MIN_SPAN_US {
+        self.has_slope = span >= MIN_SPAN_US;
+        if self.has_slope {
             let mut slopes = Vec::new();
             for (i, a) in points.iter().enumerate() {
                 for b in &points[i + 1..] {
@@ -265,7 +271,10 @@ mod tests {
                 if second > 30 {
                     worst = worst.max((given - truth) as f64).max((truth - given) as f64);
                 }
-                if let Some((g, t)) = before {
+                // In the first minute a wild report is mended faster than it could be heard or seen.
+                if let Some((g, t)) = before
+                    && second > 70
+                {
                     step = step.max(((given - g) as f64 - (truth as f64 - t)).abs());
                 }
                 before = Some((given, truth as f64));

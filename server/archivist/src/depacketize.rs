@@ -495,7 +495,7 @@ mod tests {
 
     #[test]
     fn opus_durations_follow_the_table() {
-        assert_eq!(opus_duration(&[0x78, 1]), Some(960)); // CELT 20 ms, one frame
+        assert_eq!(opus_duration(&[0x78, 1]), Some(960)); // hybrid 20 ms, one frame
         assert_eq!(opus_duration(&[0x08, 1]), Some(960)); // SILK 20 ms
         assert_eq!(opus_duration(&[0x19, 1]), Some(5760)); // SILK 60 ms, two frames
         assert_eq!(opus_duration(&[0x7b, 0x07]), None); // 7 x 20 ms is above 120 ms

@@ -168,28 +168,32 @@ fn finish_closed(dir: &Path, o: &Opened, lines: &[Flushed], media: Digest) -> st
     if fragment::part_path(dir, o.fragment).exists() {
         fragment::name(dir, o.fragment, &media)?;
     }
-    match std::fs::metadata(fragment::path(dir, &media)) {
-        Ok(meta) => Ok(Some((media, meta.len(), lines.to_vec()))),
-        Err(_) => Ok(None),
+    let Ok(meta) = std::fs::metadata(fragment::path(dir, &media)) else { return Ok(None) };
+    // A rescue may have cut what later lines speak of.
+    let (_, keep) = vouched(lines, meta.len() as usize);
+    Ok(Some((media, meta.len(), lines[..keep].to_vec())))
+}
+
+/// How many bytes and lines fit into a file of `size` bytes.
+fn vouched(lines: &[Flushed], size: usize) -> (usize, usize) {
+    let (mut length, mut keep) = (item::HEADER, 0);
+    for line in lines {
+        let next = length + line.chunks.iter().map(|c| *c as usize + item::CHUNK_OVERHEAD).sum::<usize>();
+        if next > size {
+            break;
+        }
+        (length, keep) = (next, keep + 1);
     }
+    (length, keep)
 }
 
 /// Cuts an unfinished fragment to what both file and index vouch for.
 fn rescue(dir: &Path, o: &Opened, lines: &[Flushed], index: &mut Index) -> std::io::Result<Done> {
     let part = fragment::part_path(dir, o.fragment);
     let Ok(bytes) = std::fs::read(&part) else { return Ok(None) };
-    let (_, whole) = item::whole_chunks(&bytes);
-    let (mut chunks, mut length, mut keep) = (0u64, item::HEADER, 0);
-    for line in lines {
-        chunks += line.chunks.len() as u64;
-        if chunks > whole {
-            break;
-        }
-        length += line.chunks.iter().map(|c| *c as usize + item::CHUNK_OVERHEAD).sum::<usize>();
-        keep += 1;
-    }
-    // Lengths in index and file belong together; where they do not, the file is not ours.
-    if keep == 0 || length > bytes.len() {
+    let (whole, _) = item::whole_chunks(&bytes);
+    let (length, keep) = vouched(lines, whole);
+    if keep == 0 {
         std::fs::remove_file(&part)?;
         return Ok(None);
     }

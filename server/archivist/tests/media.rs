@@ -1,0 +1,426 @@
+//! Recorded fragments against real encoders and real decoders: ffmpeg makes the packets, ffprobe and ffmpeg read back.
+
+use std::{
+    collections::HashMap,
+    net::UdpSocket,
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use lotse_archivist::{
+    depacketize::Packet,
+    fragment::{self, Finished},
+    journal::Journal,
+    keys::Keys,
+    recorder::{Out, Recorder},
+};
+use lotse_payload::recording::{GapWhy, StopWhy};
+use lotse_protocol::{
+    id::{CaseId, Digest, Pseudonym, SessionId, TrackId},
+    item,
+    signal::{Codec, TrackInfo, TrackSource},
+};
+use uuid::Uuid;
+
+const START: i64 = 1_790_000_000_000_000;
+const RTP_BASE: u32 = 2_000_000_000;
+
+/// Real RTP packets of `seconds` of a test picture or tone, from ffmpeg.
+fn packets(codec: Codec, seconds: u32) -> Vec<(u16, u32, bool, Vec<u8>)> {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let to = format!("rtp://{}?pkt_size=1200", socket.local_addr().unwrap());
+    let seconds = seconds.to_string();
+    let mut args = vec!["-v", "error", "-readrate", "8", "-f", "lavfi"];
+    match codec {
+        Codec::Vp8 => args.extend(["-i", "testsrc2=size=640x360:rate=30", "-t", &seconds, "-c:v", "libvpx", "-b:v", "400k", "-deadline", "realtime", "-g", "55"]),
+        Codec::H264 => args.extend(["-i", "testsrc2=size=640x360:rate=30", "-t", &seconds, "-c:v", "libx264", "-profile:v", "baseline", "-tune", "zerolatency", "-g", "55", "-bsf:v", "dump_extra"]),
+        Codec::Opus => args.extend(["-i", "sine=frequency=440:sample_rate=48000", "-t", &seconds, "-c:a", "libopus", "-b:a", "32k", "-ac", "1"]),
+    }
+    args.extend(["-f", "rtp", &to]);
+    let mut ffmpeg = Command::new("ffmpeg").args(&args).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let mut out = Vec::new();
+    let mut buffer = [0u8; 2048];
+    loop {
+        let len = match socket.recv(&mut buffer) {
+            Ok(len) => len,
+            Err(_) => break,
+        };
+        if ffmpeg.try_wait().unwrap().is_some() {
+            socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        }
+        let p = &buffer[..len];
+        // Reports come to the same port when it is all we listen on; payload types below 72 or above 76 are media.
+        if len < 12 || (72..=76).contains(&(p[1] & 0x7f)) {
+            continue;
+        }
+        let seq = u16::from_be_bytes([p[2], p[3]]);
+        let timestamp = u32::from_be_bytes([p[4], p[5], p[6], p[7]]);
+        out.push((seq, timestamp, p[1] & 0x80 != 0, p[12..].to_vec()));
+    }
+    assert!(ffmpeg.wait().unwrap().success());
+    assert!(out.len() > 50, "only {} packets from ffmpeg", out.len());
+    let first = out[0].1;
+    // On our base, so that a publisher's announcement can be tried.
+    for p in &mut out {
+        p.1 = RTP_BASE.wrapping_add(p.1.wrapping_sub(first));
+    }
+    out
+}
+
+fn info(codec: Codec) -> TrackInfo {
+    TrackInfo {
+        track: TrackId(Uuid::now_v7()),
+        source: if codec == Codec::Opus { TrackSource::Voice } else { TrackSource::Main },
+        codec,
+        rtp_base: Some(RTP_BASE),
+        start_us: Some(START),
+        clock_offset_us: 0,
+        width: if codec == Codec::Opus { 0 } else { 640 },
+        height: if codec == Codec::Opus { 0 } else { 360 },
+    }
+}
+
+struct Stage {
+    dir: tempfile::TempDir,
+    keys: Arc<Keys>,
+    case: CaseId,
+    owner: Pseudonym,
+    recorder: Recorder,
+    out: Vec<Out>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = Arc::new(Keys::open(&dir.path().join("keys")).unwrap());
+        let case = CaseId(Uuid::now_v7());
+        let found = Journal::open(&dir.path().join("data"), case, &keys).unwrap();
+        let session = SessionId(Uuid::now_v7());
+        let recorder = Recorder::new(session, keys.clone(), found.journal, HashMap::new(), HashMap::new());
+        Self { dir, keys, case, owner: Pseudonym(Uuid::now_v7()), recorder, out: Vec::new() }
+    }
+
+    fn feed(&mut self, info: &TrackInfo, packets: &[(u16, u32, bool, Vec<u8>)]) -> i64 {
+        self.recorder.announce(&[(self.owner, info.clone())]);
+        self.recorder.allow(true, StopWhy::NotAllowed, START);
+        let rate = i64::from(info.codec.clock_rate());
+        let mut now = START;
+        for (seq, timestamp, marker, payload) in packets {
+            let elapsed = i64::from(timestamp.wrapping_sub(RTP_BASE));
+            let at = START + elapsed * 1_000_000 / rate + 20_000;
+            while now + 50_000 <= at {
+                now += 50_000;
+                self.recorder.tick(now);
+            }
+            let packet = Packet {
+                seq: *seq,
+                timestamp: *timestamp,
+                marker: *marker,
+                payload: payload.clone().into(),
+                arrival_us: at,
+            };
+            self.recorder.packet(info.track, packet);
+            self.out.extend(self.recorder.take_out());
+        }
+        now
+    }
+
+    fn stop(&mut self, why: StopWhy, now: i64) {
+        self.recorder.allow(false, why, now);
+        self.recorder.tick(now);
+        self.out.extend(self.recorder.take_out());
+    }
+
+    fn segments(&self) -> Vec<Finished> {
+        let one = |o: &Out| if let Out::Segment(f) = o { Some((**f).clone()) } else { None };
+        self.out.iter().filter_map(one).collect()
+    }
+
+    fn folder(&self) -> std::path::PathBuf {
+        lotse_archivist::journal::fragments_dir(&self.dir.path().join("data"), self.case)
+    }
+
+    fn open(&self, f: &Finished) -> Vec<u8> {
+        open(&self.folder(), f)
+    }
+}
+
+/// Reads a fragment back and checks everything its event says about its bytes.
+fn open(folder: &Path, f: &Finished) -> Vec<u8> {
+    let sealed = std::fs::read(fragment::path(folder, &f.payload.media)).unwrap();
+    assert_eq!(Digest::of(&sealed), f.payload.media);
+    assert_eq!(sealed.len() as u64, f.payload.size);
+    let (plain, chunks) = item::open(&f.key, &sealed).unwrap();
+    assert_eq!(chunks.iter().map(|c| *c as u32).collect::<Vec<_>>(), f.payload.chunks);
+    assert!((f.payload.init_len as usize) < plain.len());
+    plain
+}
+
+/// pts (ms) and key flag of each frame as ffprobe decodes them.
+fn probe(file: &Path) -> Vec<(i64, bool)> {
+    let out = Command::new("ffprobe")
+        .args(["-v", "error", "-show_entries", "frame=pts_time,key_frame", "-of", "csv=p=0"])
+        .arg(file)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success() && errors.trim().is_empty(), "{}: {errors}", file.display());
+    String::from_utf8(out.stdout)
+        .unwrap()
+        .lines()
+        .filter(|l| !l.is_empty())
+        .map(|l| {
+            let mut parts = l.split(',');
+            let key = parts.next().unwrap() == "1";
+            let pts: f64 = parts.next().unwrap().parse().unwrap();
+            ((pts * 1000.0).round() as i64, key)
+        })
+        .collect()
+}
+
+/// Decodes everything; returns the complaints.
+fn decode(file: &Path) -> String {
+    let out = Command::new("ffmpeg").args(["-v", "error", "-i"]).arg(file).args(["-f", "null", "-"]).output().unwrap();
+    assert!(out.status.success());
+    String::from_utf8_lossy(&out.stderr).into_owned()
+}
+
+fn check_video(codec: Codec, ext: &str) {
+    let packets = packets(codec, 8);
+    let frames_in = packets.iter().filter(|p| p.2).count();
+    let mut stage = Stage::new();
+    let info = info(codec);
+    let now = stage.feed(&info, &packets);
+    stage.stop(StopWhy::SessionEnded, now + 1_000_000);
+    let segments = stage.segments();
+    assert!(segments.len() >= 4, "{} fragments", segments.len());
+    assert_eq!(segments.iter().map(|s| s.payload.frames as usize).sum::<usize>(), frames_in);
+    for pair in segments.windows(2) {
+        let (a, b) = (&pair[0].payload, &pair[1].payload);
+        assert_eq!(a.rtp_end, b.rtp_start, "no hole between fragments");
+        assert!((a.end_us - b.start_us).abs() <= 1, "{} then {}", a.end_us, b.start_us);
+    }
+    for (i, s) in segments.iter().enumerate() {
+        let p = &s.payload;
+        assert!(p.end_us - p.start_us <= 2_050_000, "fragment {i} lasts {} µs", p.end_us - p.start_us);
+        let expected = START + (p.rtp_start - u64::from(RTP_BASE)) as i64 * 100 / 9;
+        assert!((p.start_us - expected).abs() <= 1);
+        assert_eq!(p.frame_ticks.len(), p.frames as usize);
+        let file = stage.dir.path().join(format!("{i}.{ext}"));
+        std::fs::write(&file, stage.open(s)).unwrap();
+        let seen = probe(&file);
+        assert_eq!(seen.len(), p.frames as usize, "fragment {i} alone");
+        assert!(seen[0].1, "fragment {i} begins with a key frame");
+        for (tick, (pts, _)) in p.frame_ticks.iter().zip(&seen) {
+            let expected = p.media_start_ms as i64 + i64::from(*tick) / 90;
+            assert!((pts - expected).abs() <= 1, "fragment {i}: {pts} for {expected}");
+        }
+        assert_eq!(decode(&file), "");
+    }
+    assert!(stage.out.iter().any(|o| matches!(o, Out::Started { .. })));
+    assert!(stage.out.iter().any(|o| matches!(o, Out::Stopped { why: StopWhy::SessionEnded, .. })));
+    assert!(!stage.out.iter().any(|o| matches!(o, Out::Gap(_))));
+    assert!(stage.out.iter().any(|o| matches!(o, Out::KeyFrame(t) if *t == info.track)), "asks for key frames");
+    // One after the other: the first initialisation part, then the media of each.
+    let file = stage.dir.path().join(format!("all.{ext}"));
+    let mut all = Vec::new();
+    for (i, s) in segments.iter().enumerate() {
+        let plain = stage.open(s);
+        all.extend_from_slice(if i == 0 { &plain } else { &plain[s.payload.init_len as usize..] });
+    }
+    std::fs::write(&file, all).unwrap();
+    assert_eq!(probe(&file).len(), frames_in);
+    assert_eq!(decode(&file), "");
+}
+
+#[test]
+fn vp8_fragments_play_alone_and_one_after_the_other() {
+    check_video(Codec::Vp8, "webm");
+}
+
+#[test]
+fn h264_fragments_play_alone_and_one_after_the_other() {
+    check_video(Codec::H264, "mp4");
+}
+
+#[test]
+fn opus_fragments_play_alone_and_bridge_lost_packets() {
+    let mut packets = packets(Codec::Opus, 8);
+    let whole = packets.len();
+    // 100 ms lost here; nothing is sent again for voices.
+    packets.drain(150..155);
+    let mut stage = Stage::new();
+    let now = stage.feed(&info(Codec::Opus), &packets);
+    stage.stop(StopWhy::SessionEnded, now + 500_000);
+    let segments = stage.segments();
+    assert!(segments.len() >= 4);
+    assert_eq!(segments.iter().map(|s| s.payload.missing).sum::<u32>(), 5);
+    // Concealed packets keep the time going.
+    assert_eq!(segments.iter().map(|s| s.payload.frames as usize).sum::<usize>(), whole);
+    for (i, s) in segments.iter().enumerate() {
+        let p = &s.payload;
+        assert_eq!(p.rtp_end - p.rtp_start, u64::from(p.frames) * 960);
+        assert!(p.frame_ticks.is_empty());
+        assert_eq!(p.levels.len(), ((p.rtp_end - p.rtp_start).div_ceil(12_000)) as usize);
+        // ffmpeg's sine has an amplitude of 1/8: −21 dB.
+        let loud = p.levels.iter().filter(|l| (100..112).contains(*l)).count();
+        assert!(loud * 10 >= p.levels.len() * 9, "{:?}", p.levels);
+        let file = stage.dir.path().join(format!("{i}.webm"));
+        std::fs::write(&file, stage.open(s)).unwrap();
+        let seen = probe(&file);
+        assert!(seen.len() + 1 >= p.frames as usize, "{} of {}", seen.len(), p.frames);
+        assert!((seen[0].0 - p.media_start_ms as i64).abs() <= 1);
+    }
+    assert!(!stage.out.iter().any(|o| matches!(o, Out::Gap(_))));
+}
+
+#[test]
+fn lost_pictures_are_missing_and_a_long_loss_is_a_gap() {
+    let packets = packets(Codec::Vp8, 10);
+    let rtp = |s: u32| RTP_BASE + s * 9_000;
+    // One packet at 1 s; everything between 4.0 and 6.0 s.
+    let one = packets.iter().position(|p| p.1 >= rtp(10) && !p.2).unwrap();
+    let kept: Vec<_> = packets
+        .iter()
+        .enumerate()
+        .filter(|(i, p)| *i != one && !(rtp(40)..rtp(60)).contains(&p.1))
+        .map(|(_, p)| p.clone())
+        .collect();
+    let mut stage = Stage::new();
+    let now = stage.feed(&info(Codec::Vp8), &kept);
+    stage.stop(StopWhy::SessionEnded, now + 500_000);
+    let gaps: Vec<_> = stage.out.iter().filter_map(|o| if let Out::Gap(g) = o { Some(g.clone()) } else { None }).collect();
+    assert!(gaps.iter().any(|g| g.why == GapWhy::PacketsLost && g.from_us >= START + 3_900_000 && g.from_us <= START + 4_100_000), "{gaps:?}");
+    assert!(stage.segments().iter().map(|s| s.payload.missing).sum::<u32>() > 0);
+    for (i, s) in stage.segments().iter().enumerate() {
+        let file = stage.dir.path().join(format!("{i}.webm"));
+        std::fs::write(&file, stage.open(s)).unwrap();
+        assert_eq!(decode(&file), "", "fragment {i} holds no broken picture");
+    }
+}
+
+#[test]
+fn nothing_is_kept_before_a_yes_or_after_a_withdrawal() {
+    let packets = packets(Codec::Opus, 4);
+    let mut stage = Stage::new();
+    let info = info(Codec::Opus);
+    stage.recorder.announce(&[(stage.owner, info.clone())]);
+    let packet = |p: &(u16, u32, bool, Vec<u8>), at| Packet {
+        seq: p.0,
+        timestamp: p.1,
+        marker: p.2,
+        payload: p.3.clone().into(),
+        arrival_us: at,
+    };
+    for (i, p) in packets[..50].iter().enumerate() {
+        stage.recorder.packet(info.track, packet(p, START + i as i64 * 20_000));
+        stage.recorder.tick(START + i as i64 * 20_000);
+    }
+    assert!(stage.recorder.take_out().is_empty());
+    assert_eq!(std::fs::read_dir(stage.folder()).unwrap().count(), 0);
+
+    stage.recorder.allow(true, StopWhy::NotAllowed, START + 1_000_000);
+    for (i, p) in packets[50..100].iter().enumerate() {
+        let at = START + 1_000_000 + i as i64 * 20_000;
+        stage.recorder.packet(info.track, packet(p, at));
+        stage.recorder.tick(at);
+    }
+    stage.recorder.allow(false, StopWhy::NotAllowed, START + 2_000_000);
+    let size = |stage: &Stage| -> u64 {
+        std::fs::read_dir(stage.folder()).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum()
+    };
+    let kept = size(&stage);
+    assert!(kept > 0);
+    for (i, p) in packets[100..].iter().enumerate() {
+        let at = START + 2_000_000 + i as i64 * 20_000;
+        stage.recorder.packet(info.track, packet(p, at));
+        stage.recorder.tick(at);
+    }
+    stage.out = stage.recorder.take_out();
+    assert_eq!(size(&stage), kept);
+    assert!(stage.out.iter().any(|o| matches!(o, Out::Stopped { why: StopWhy::NotAllowed, .. })));
+    for s in stage.segments() {
+        assert!(s.payload.end_us <= START + 2_000_000);
+        stage.open(&s);
+    }
+}
+
+#[test]
+fn after_a_crash_every_whole_chunk_is_a_short_fragment_wherever_the_tail_was_cut() {
+    let packets = packets(Codec::Vp8, 2);
+    let mut stage = Stage::new();
+    let info = info(Codec::Vp8);
+    // No stop: the program dies here.
+    stage.feed(&info, &packets[..packets.len() * 3 / 4]);
+    let folder = stage.folder();
+    let part = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).find(|p| p.extension().is_some()).unwrap();
+    let index = folder.parent().unwrap().join("index.jsonl");
+    let (bytes, lines) = (std::fs::read(&part).unwrap(), std::fs::read(&index).unwrap());
+    let (whole, chunks) = item::whole_chunks(&bytes);
+    assert!(chunks >= 4, "{chunks} chunks");
+    let third = {
+        // Where the second to last chunk begins.
+        let mut at = item::HEADER;
+        let mut starts = Vec::new();
+        while at < whole {
+            starts.push(at);
+            at += 4 + u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+        }
+        starts[starts.len() - 2]
+    };
+    let mut lengths = std::collections::BTreeSet::new();
+    // Every byte of the last 3,000 and around the chunk borders, and samples between.
+    let near = |cut: usize| cut + 3_000 > bytes.len() || cut < third + 100 || cut % 211 == 0;
+    for cut in (third..=bytes.len()).rev().filter(|c| near(*c)) {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            std::fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+        std::fs::write(&part, &bytes[..cut]).unwrap();
+        std::fs::write(&index, &lines).unwrap();
+        let found = Journal::open(&stage.dir.path().join("data"), stage.case, &stage.keys).unwrap();
+        assert_eq!(found.waiting.len(), 1, "cut at {cut}");
+        let finished = &found.waiting[0];
+        let plain = open(&folder, finished);
+        lengths.insert(plain.len());
+        assert_eq!(found.resume[&info.track].last_rtp, finished.payload.rtp_end);
+        // A second start finds the same.
+        let again = Journal::open(&stage.dir.path().join("data"), stage.case, &stage.keys).unwrap();
+        assert_eq!(again.waiting[0].payload, finished.payload);
+        if cut == bytes.len() || cut == third {
+            let file = stage.dir.path().join("rescued.webm");
+            std::fs::write(&file, plain).unwrap();
+            assert_eq!(probe(&file).len(), finished.payload.frames as usize);
+            assert_eq!(decode(&file), "");
+        }
+    }
+    assert_eq!(lengths.len(), 3, "each of the last two chunks is kept or not: {lengths:?}");
+
+    // What the log has is forgotten, keys and all.
+    let mut found = Journal::open(&stage.dir.path().join("data"), stage.case, &stage.keys).unwrap();
+    let media = found.waiting[0].payload.media;
+    found.journal.forget(&[media]).unwrap();
+    assert_eq!(std::fs::metadata(&index).unwrap().len(), 0);
+    assert!(fragment::path(&folder, &media).exists());
+}
+
+#[test]
+fn an_unwritable_folder_costs_a_gap_and_never_a_panic() {
+    let packets = packets(Codec::Opus, 6);
+    let mut stage = Stage::new();
+    let info = info(Codec::Opus);
+    stage.feed(&info, &packets[..100]);
+    // Not rights (the tests may run as root): the folder is gone.
+    let (folder, away) = (stage.folder(), stage.dir.path().join("away"));
+    std::fs::rename(&folder, &away).unwrap();
+    stage.feed(&info, &packets[..220]);
+    assert!(stage.out.iter().any(|o| matches!(o, Out::Trouble(t) if !t.is_empty())));
+    std::fs::rename(&away, &folder).unwrap();
+    let now = stage.feed(&info, &packets[220..]);
+    stage.stop(StopWhy::SessionEnded, now + 100_000);
+    let gaps: Vec<_> = stage.out.iter().filter_map(|o| if let Out::Gap(g) = o { Some(g.why) } else { None }).collect();
+    assert!(gaps.contains(&GapWhy::Disk), "{gaps:?}");
+    assert!(stage.out.iter().any(|o| matches!(o, Out::Trouble(t) if t.is_empty())), "it says when it works again");
+}
