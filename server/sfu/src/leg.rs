@@ -68,6 +68,8 @@ pub(crate) struct Leg {
     created: Instant,
     /// Lines of the open offer, in order.
     mids: Vec<String>,
+    /// Codecs the client has not agreed to.
+    refused: Vec<Codec>,
 }
 
 /// What an answer changed.
@@ -138,6 +140,7 @@ impl Leg {
             answered: false,
             created: now,
             mids: Vec::new(),
+            refused: Vec::new(),
         })
     }
 
@@ -150,7 +153,8 @@ impl Leg {
             }
         }
         for want in &wants {
-            if !self.downlinks.iter().any(|line| line.assigned.as_ref() == Some(want)) {
+            let has = self.downlinks.iter().any(|line| line.assigned.as_ref() == Some(want));
+            if !has && !self.refused.contains(&want.info.codec) {
                 self.stale = true;
             }
         }
@@ -224,11 +228,18 @@ impl Leg {
                     }
                     at
                 }
-                None => {
-                    let line = self.new_line(stream, track, want.info.codec)?;
-                    self.downlinks.push(line);
-                    self.downlinks.len() - 1
-                }
+                // What the client's first answer left out can never be offered to it again: it goes without this track.
+                None if self.refused.contains(&want.info.codec) => continue,
+                None => match self.new_line(stream, track, want.info.codec)? {
+                    Some(line) => {
+                        self.downlinks.push(line);
+                        self.downlinks.len() - 1
+                    }
+                    None => {
+                        self.refused.push(want.info.codec);
+                        continue;
+                    }
+                },
             };
             let line = &mut self.downlinks[at];
             line.idle = false;
@@ -237,14 +248,18 @@ impl Leg {
         Ok(())
     }
 
-    fn new_line(&mut self, stream: String, track: String, codec: Codec) -> Result<Downlink, SfuError> {
+    /// A fresh line, or `None` if the client cannot have this codec.
+    fn new_line(&mut self, stream: String, track: String, codec: Codec) -> Result<Option<Downlink>, SfuError> {
         let ssrc = self.fresh_ssrc();
         let repair = codec.is_video().then(|| self.fresh_ssrc()).map(|r| if r == ssrc { r.wrapping_add(1) } else { r });
         let track = engine::sending_track(stream, track, codec, ssrc, repair);
         let init = RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Sendonly, ..Default::default() };
-        let id = self.connection.add_transceiver_from_track(track, Some(init)).map_err(core("a line"))?;
+        let id = match self.connection.add_transceiver_from_track(track, Some(init)) {
+            Err(rtc::shared::error::Error::ErrRTPTransceiverCodecUnsupported) => return Ok(None),
+            made => made.map_err(core("a line"))?,
+        };
         prefer(&mut self.connection, id, codec)?;
-        Ok(Downlink::new(id, codec, ssrc, repair))
+        Ok(Some(Downlink::new(id, codec, ssrc, repair)))
     }
 
     fn fresh_ssrc(&self) -> u32 {
@@ -357,7 +372,11 @@ fn prefer(connection: &mut RTCPeerConnection, id: usize, codec: Codec) -> Result
     let Some(mut transceiver) = connection.rtp_transceiver(id) else {
         return Err(SfuError::Core { what: "a line", why: "it is gone".into() });
     };
-    transceiver.set_codec_preferences(engine::line_codecs(codec)).map_err(core("a codec"))
+    // A client that took only one of our picture codecs is offered that one from then on.
+    transceiver
+        .set_codec_preferences(engine::line_codecs(codec))
+        .or_else(|_| transceiver.set_codec_preferences(vec![engine::codec_parameters(codec)]))
+        .map_err(core("a codec"))
 }
 
 fn mid(connection: &mut RTCPeerConnection, id: usize) -> String {

@@ -1,0 +1,127 @@
+//! A running SFU and its participants; carries offers and answers between them.
+//!
+//! Owns: the SFU, the clients, the events seen. Never: sleeps as a means of order; it waits for conditions with a limit.
+//! Elsewhere: what a client does with an offer (`super`).
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr},
+    time::{Duration, Instant},
+};
+
+use lotse_protocol::id::{Pseudonym, SessionId, TrackId};
+use lotse_protocol::signal::{Codec, Offer, TrackInfo, TrackSource};
+use lotse_sfu::{LegKind, Sfu, SfuConfig, SfuEvent, start};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::Client;
+
+/// Longest wait for anything.
+pub const LIMIT: Duration = Duration::from_secs(10);
+
+pub fn person(n: u128) -> Pseudonym {
+    Pseudonym(Uuid::from_u128(n))
+}
+
+pub fn track(source: TrackSource) -> TrackInfo {
+    let codec = if source == TrackSource::Voice { Codec::Opus } else { Codec::Vp8 };
+    let (width, height) = if codec.is_video() { (1280, 720) } else { (0, 0) };
+    TrackInfo {
+        track: TrackId(Uuid::new_v4()),
+        source,
+        codec,
+        rtp_base: Some(1_000),
+        start_us: Some(0),
+        clock_offset_us: 0,
+        width,
+        height,
+    }
+}
+
+/// A VP8 payload: one packet, one frame.
+pub fn vp8(key: bool, n: u8) -> Vec<u8> {
+    vec![0x10, u8::from(!key), n, n, n, n, n, n]
+}
+
+pub struct World {
+    pub sfu: Sfu,
+    pub room: SessionId,
+    pub clients: HashMap<Pseudonym, Client>,
+    pub offers: HashMap<Pseudonym, Offer>,
+    pub seen: Vec<SfuEvent>,
+    events: mpsc::Receiver<SfuEvent>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let (sfu, events) =
+            start(SfuConfig { bind: loopback, public_ip: loopback, udp_port: 0, workers: 2 }).expect("an SFU");
+        Self {
+            sfu,
+            room: SessionId(Uuid::new_v4()),
+            clients: HashMap::new(),
+            offers: HashMap::new(),
+            seen: Vec::new(),
+            events,
+        }
+    }
+
+    /// Joins with a new client; the gate stays as it is.
+    pub async fn join(&mut self, who: Pseudonym, kind: LegKind, publish: Vec<TrackInfo>) {
+        if let Some(old) = self.clients.insert(who, Client::new().await) {
+            let _ = old.pc.close().await;
+        }
+        self.sfu.join(self.room, who, kind, publish).await.expect("joined");
+        self.until("connected", |world| world.clients[&who].inbox.lock().expect("inbox").connected).await;
+    }
+
+    pub async fn open(&mut self, who: Pseudonym) {
+        self.sfu.gate(self.room, who, true).await;
+    }
+
+    /// Handles events until the condition holds.
+    pub async fn until(&mut self, what: &str, condition: impl Fn(&World) -> bool) {
+        let start = Instant::now();
+        while !condition(self) {
+            assert!(start.elapsed() < LIMIT, "waited in vain for: {what}\nseen: {:#?}", self.short());
+            if let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(5), self.events.recv()).await {
+                self.on_event(event).await;
+            }
+        }
+    }
+
+    /// Handles events for a while.
+    pub async fn settle(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while let Ok(Some(event)) = tokio::time::timeout(end.saturating_duration_since(Instant::now()), self.events.recv()).await {
+            self.on_event(event).await;
+        }
+    }
+
+    async fn on_event(&mut self, event: SfuEvent) {
+        if let SfuEvent::Offer { room, who, offer } = &event
+            && let Some(client) = self.clients.get_mut(who)
+        {
+            let answer = client.answer(offer).await;
+            self.offers.insert(*who, offer.clone());
+            self.sfu.answer(*room, *who, answer).await.expect("the answer is taken");
+        }
+        self.seen.push(event);
+    }
+
+    pub fn downlink(&self, who: Pseudonym) -> Vec<TrackId> {
+        self.offers.get(&who).map(|offer| offer.downlink.iter().map(|line| line.info.track).collect()).unwrap_or_default()
+    }
+
+    fn short(&self) -> Vec<String> {
+        let tell = |event: &SfuEvent| match event {
+            SfuEvent::Offer { who, offer, .. } => {
+                format!("offer {} to {who}: up {} down {}", offer.rev, offer.uplink.len(), offer.downlink.len())
+            }
+            other => format!("{other:?}"),
+        };
+        self.seen.iter().map(tell).collect()
+    }
+}
