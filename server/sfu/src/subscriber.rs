@@ -40,7 +40,8 @@ impl Numbering {
         }
         if self.resync {
             self.resync = false;
-            self.offset = self.highest_out.wrapping_add(1).wrapping_sub(seq);
+            self.highest_out = self.highest_out.wrapping_add(1);
+            self.offset = self.highest_out.wrapping_sub(seq);
             (self.floor, self.highest_in) = (seq, seq);
         }
         if ahead(self.floor, seq) {

@@ -230,6 +230,15 @@ impl Client {
         RtcAnswer { rev: offer.rev, sdp: answer.sdp, fingerprint_sig: None }
     }
 
+    /// Answers a later offer; the own tracks stay as they are.
+    pub async fn answer_again(&self, offer: &Offer) -> RtcAnswer {
+        let description = RTCSessionDescription::offer(offer.sdp.clone()).expect("an offer");
+        self.pc.set_remote_description(description).await.expect("remote description");
+        let answer = self.pc.create_answer(None).await.expect("an answer");
+        self.pc.set_local_description(answer.clone()).await.expect("local description");
+        RtcAnswer { rev: offer.rev, sdp: answer.sdp, fingerprint_sig: None }
+    }
+
     async fn attach(&mut self, info: &TrackInfo) {
         let ssrc: u32 = rand::random();
         let kind = if info.codec.is_video() { RtpCodecKind::Video } else { RtpCodecKind::Audio };
@@ -277,6 +286,22 @@ impl Client {
             let id = sending.extensions.iter().find(|(known, _)| known == uri).expect("an agreed extension").1;
             header.set_extension(id, Bytes::copy_from_slice(value)).expect("an extension");
         }
+        let packet = rtp::Packet { header, payload: Bytes::copy_from_slice(payload) };
+        sending.track.write_rtp(packet).await.expect("sent");
+    }
+
+    /// Sends one of several packets of a frame.
+    pub async fn send_marked(&self, info: &TrackInfo, seq: u16, timestamp: u32, payload: &[u8], marker: bool) {
+        let (sending, payload_type) = (self.sending(info), codec(info.codec).payload_type);
+        let header = rtp::Header {
+            version: 2,
+            marker,
+            payload_type,
+            sequence_number: seq,
+            timestamp,
+            ssrc: sending.ssrc,
+            ..Default::default()
+        };
         let packet = rtp::Packet { header, payload: Bytes::copy_from_slice(payload) };
         sending.track.write_rtp(packet).await.expect("sent");
     }
