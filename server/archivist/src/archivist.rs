@@ -312,7 +312,6 @@ impl Archivist {
                 active.leg = None;
                 active.recording.allow(false, StopWhy::SessionEnded);
                 active.recording.close();
-                send(&self.say, ClientMessage::RtcLeave { session: active.session });
             }
             return Ok(());
         }

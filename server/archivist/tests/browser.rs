@@ -1,0 +1,170 @@
+//! Recorded fragments in a real browser: appended one after the other to a MediaSource, played and sought without a hole.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures_util::{SinkExt as _, StreamExt as _};
+use lotse_payload::recording::StopWhy;
+use lotse_protocol::signal::Codec;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::{Message, protocol::WebSocketConfig};
+
+mod kit;
+use kit::{Stage, info, packets};
+
+/// Headless Chromium, ended with the test.
+struct Chromium {
+    child: Child,
+    _profile: tempfile::TempDir,
+    url: String,
+}
+
+impl Chromium {
+    fn start() -> Self {
+        let profile = tempfile::tempdir().unwrap();
+        let mut child = Command::new("chromium")
+            .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"])
+            .args(["--disable-component-update", "--disable-sync", "--disable-quic", "--mute-audio"])
+            .args(["--autoplay-policy=no-user-gesture-required", "--remote-debugging-port=0"])
+            .arg(format!("--user-data-dir={}", profile.path().display()))
+            .arg("about:blank")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("chromium is installed by tests/setup.sh");
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let browser = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|l| l.split_once("DevTools listening on ").map(|(_, url)| url.to_owned()))
+            .expect("chromium tells its address");
+        std::thread::spawn(move || lines.for_each(drop));
+        let host = browser.split('/').nth(2).unwrap().to_owned();
+        Self { child, _profile: profile, url: format!("http://{host}/json") }
+    }
+
+    /// Evaluates an expression in the page and gives its value.
+    async fn evaluate(&self, expression: String) -> Value {
+        let pages: Vec<Value> = reqwest::get(&self.url).await.unwrap().json().await.unwrap();
+        let page = pages.iter().find(|p| p["type"] == "page").unwrap();
+        let address = page["webSocketDebuggerUrl"].as_str().unwrap();
+        let settings = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
+        let (mut socket, _) =
+            tokio_tungstenite::connect_async_with_config(address, Some(settings), true).await.unwrap();
+        let ask = json!({ "id": 1, "method": "Runtime.evaluate", "params": {
+            "expression": expression, "awaitPromise": true, "returnByValue": true } });
+        socket.send(Message::Text(ask.to_string().into())).await.unwrap();
+        loop {
+            let Some(Ok(Message::Text(text))) = socket.next().await else { panic!("chromium went away") };
+            let answer: Value = serde_json::from_str(&text).unwrap();
+            if answer["id"] == 1 {
+                assert!(answer["result"]["exceptionDetails"].is_null(), "{answer}");
+                return answer["result"]["result"]["value"].clone();
+            }
+        }
+    }
+}
+
+impl Drop for Chromium {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const PAGE: &str = r#"
+async function run(mime, fragments, seeks) {
+  const once = (t, e) => new Promise((ok, no) => {
+    t.addEventListener(e, ok, { once: true }); setTimeout(() => no(new Error(e + ' never came')), 20000); });
+  const v = document.createElement('video'); document.body.append(v); v.muted = true;
+  const ms = new MediaSource(); v.src = URL.createObjectURL(ms); await once(ms, 'sourceopen');
+  const sb = ms.addSourceBuffer(mime); const errors = [];
+  sb.addEventListener('error', () => errors.push('append')); v.addEventListener('error', () => errors.push(v.error.message));
+  const ranges = () => [...Array(sb.buffered.length).keys()].map(i => [sb.buffered.start(i), sb.buffered.end(i)]);
+  const steps = [];
+  for (const f of fragments) {
+    const done = once(sb, 'updateend');
+    sb.appendBuffer(Uint8Array.from(atob(f), c => c.charCodeAt(0))); await done; steps.push(ranges());
+  }
+  ms.endOfStream();
+  const frames = [];
+  const video = mime.startsWith('video');
+  for (const t of seeks) {
+    const shown = video ? new Promise(ok => v.requestVideoFrameCallback((_, m) => ok(m.mediaTime))) : null;
+    const sought = once(v, 'seeked'); v.currentTime = t; await sought;
+    if (video) frames.push(await shown);
+  }
+  v.currentTime = seeks[0]; v.playbackRate = 4; const ended = once(v, 'ended'); let waits = 0;
+  v.addEventListener('waiting', () => waits++); await v.play(); await ended;
+  const q = v.getVideoPlaybackQuality();
+  return { steps, ranges: ranges(), frames, errors, waits, at: v.currentTime, corrupted: q.corruptedVideoFrames, total: q.totalVideoFrames };
+}
+"#;
+
+async fn play(codec: Codec) {
+    let mut packets = packets(codec, 12);
+    if codec == Codec::Opus {
+        // 60 ms lost: bridged, so that a player does not stop there.
+        packets.drain(160..163);
+    }
+    let mut stage = Stage::new();
+    let now = stage.feed(&info(codec), &packets);
+    stage.stop(StopWhy::SessionEnded, now + 500_000);
+    let segments = stage.segments();
+    assert!(segments.len() >= 5);
+    let fragments: Vec<String> = segments.iter().map(|s| STANDARD.encode(stage.open(s))).collect();
+    let first = &segments[0].payload;
+    let last = &segments[segments.len() - 1].payload;
+    let rate = u64::from(codec.clock_rate());
+    let length = |end: u64| (end - first.rtp_start) as f64 / rate as f64;
+
+    // The middle of frames all over the recording.
+    let times: Vec<f64> = segments
+        .iter()
+        .flat_map(|s| {
+            let base = s.payload.media_start_ms as f64 / 1000.0;
+            let ticks = &s.payload.frame_ticks;
+            [ticks.first(), ticks.get(ticks.len() / 2), ticks.last()].into_iter().flatten().map(move |t| base + f64::from(*t) / 90_000.0).collect::<Vec<_>>()
+        })
+        .collect();
+    let times = if times.is_empty() { vec![0.0, 1.0, 3.3, 7.1, 10.0] } else { times };
+    let seeks: Vec<f64> = times.iter().map(|t| t + 0.016).collect();
+
+    let chromium = Chromium::start();
+    let call = format!("{PAGE}; run({}, {}, {})", json!(first.mime), json!(fragments), json!(seeks));
+    let seen = tokio::time::timeout(Duration::from_secs(60), chromium.evaluate(call)).await.unwrap();
+    assert_eq!(seen["errors"], json!([]), "{seen}");
+    for (s, step) in segments.iter().zip(seen["steps"].as_array().unwrap()) {
+        let ranges = step.as_array().unwrap();
+        assert_eq!(ranges.len(), 1, "one range without a hole: {step}");
+        let end = ranges[0][1].as_f64().unwrap();
+        assert!((end - length(s.payload.rtp_end)).abs() < 0.002, "{end} for {}", length(s.payload.rtp_end));
+    }
+    if codec.is_video() {
+        for (expected, shown) in times.iter().zip(seen["frames"].as_array().unwrap()) {
+            let shown = shown.as_f64().unwrap();
+            assert!((shown - expected).abs() < 0.002, "the picture at {expected} s, not {shown} s");
+        }
+        assert_eq!(seen["corrupted"], 0);
+    }
+    assert!((seen["at"].as_f64().unwrap() - length(last.rtp_end)).abs() < 0.03, "{seen}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vp8_fragments_append_seek_and_play_without_a_hole() {
+    play(Codec::Vp8).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn opus_fragments_append_seek_and_play_without_a_hole() {
+    play(Codec::Opus).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn h264_fragments_append_seek_and_play_without_a_hole() {
+    play(Codec::H264).await;
+}
