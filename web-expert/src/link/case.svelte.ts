@@ -22,6 +22,8 @@ import type { LiveLink } from './live.svelte';
 const MAX_INLINE = 64 * 1024;
 /** Own events not yet committed; beyond it the page refuses to add more and says so. */
 const MAX_PENDING = 256;
+/** New media fragments are shown this often. */
+const SHOW_MS = 150;
 
 export interface Draft {
   kind: string;
@@ -65,6 +67,8 @@ export class OpenCase {
   #pending = new Map<string, Pending>();
   #signing: Promise<unknown> = Promise.resolve();
   #newSegments: Segment[] = [];
+  #showing = 0;
+  #reading = false;
   #meKnown!: (me: string) => void;
   #whenMe = new Promise<string>((resolve) => (this.#meKnown = resolve));
   #wanted = true;
@@ -88,6 +92,7 @@ export class OpenCase {
 
   close(): void {
     this.#wanted = false;
+    clearTimeout(this.#showing);
     this.link.send({ type: 'close_case', case: this.id });
     for (const off of this.#off) off();
     for (const p of this.#pending.values()) p.failed(new Error('the case was closed'));
@@ -230,6 +235,11 @@ export class OpenCase {
         void this.#log.head(m.head);
         return;
       case 'event':
+        // Who may read from now on was told "caught up" with nothing before; the real one follows the log.
+        if (this.#log.seq === 0 && !this.#reading) {
+          this.#reading = true;
+          this.caughtUp = false;
+        }
         void this.#log.push(m.event);
         return;
       case 'caught_up':
@@ -282,11 +292,15 @@ export class OpenCase {
 
   #entry(e: Entry): void {
     applyEntry(this.view, e, (s) => this.#newSegments.push(s));
-    // A replay loads thousands: they are shown together once caught up, then one by one.
-    if (this.caughtUp) this.#showSegments();
+    // A replay loads thousands: they are shown in handfuls.
+    if (this.#newSegments.length > 0 && !this.#showing) {
+      this.#showing = window.setTimeout(() => this.#showSegments(), SHOW_MS);
+    }
   }
 
   #showSegments(): void {
+    clearTimeout(this.#showing);
+    this.#showing = 0;
     if (this.#newSegments.length === 0) return;
     this.segments = [...this.segments, ...this.#newSegments];
     this.#newSegments = [];

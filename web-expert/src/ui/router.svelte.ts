@@ -25,6 +25,7 @@ export function parse(url: URL): Route {
   return { page, id: m[1]!, at_s, session: url.searchParams.get('session') };
 }
 
+if (location.pathname === '/') history.replaceState(null, '', '/cases');
 let current: Route = $state.raw(parse(new URL(location.href)));
 
 export function route(): Route {
