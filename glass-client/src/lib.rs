@@ -6,7 +6,11 @@
 pub mod capture;
 pub mod clock;
 pub mod config;
+pub mod core;
 pub mod error;
+pub mod hud;
+pub mod overlay;
 pub mod packet;
 pub mod profile;
 pub mod ring;
+pub mod voice;

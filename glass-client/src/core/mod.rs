@@ -1,0 +1,611 @@
+//! What the glasses are doing: a plain state machine. Events and the time go in, actions come out, a view can be asked.
+//!
+//! Owns: who is in the session, what was answered, which instruction is shown, which words are offered now.
+//! Never: a socket, a clock, a thread, a pixel. Elsewhere: doing the actions (`app`), drawing the view (`hud`).
+
+mod instructions;
+pub mod notice;
+pub mod view;
+pub mod word;
+
+use std::collections::HashMap;
+
+use lotse_payload::{CaseCard, Instruction, JoinedPayload, Message, Outcome, case_card::OutcomeResult, pointer::PointerMessage, receipt::PictureOrigin};
+use lotse_protocol::{
+    envelope::{AuthorFields, Opened},
+    id::{CaseId, EventId, Pseudonym, SessionId},
+    kind,
+    policy::Role,
+    session::{Answer, Session, Sessions},
+    signal::Leg,
+};
+use serde_json::Value;
+
+use self::{instructions::Instructions, notice::Notice};
+pub use self::{view::View, word::Word};
+use crate::config::Language;
+
+/// A toast stays this long, ms.
+const TOAST_MS: i64 = 8_000;
+/// The red frame stays this long after the last sign of a pen, ms (the contract: 1 s).
+const DRAWING_MS: i64 = 1_000;
+/// A lost socket is shown after this, ms: shorter ones heal by themselves.
+const LINK_GRACE_MS: i64 = 1_500;
+/// Above these the link is called poor (PRODUCT, default numbers).
+const POOR_RTT_MS: f32 = 1_000.0;
+const POOR_LOSS_PCT: f32 = 10.0;
+
+/// What stays the same while the program runs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub language: Language,
+    pub on_start: bool,
+    pub card: CaseCard,
+}
+
+/// One event of the case's log, its payload opened.
+#[derive(Debug, Clone)]
+pub struct LogEvent {
+    pub author: AuthorFields,
+    pub payload: Payload,
+}
+
+/// What was inside, for the kinds the glasses read.
+#[derive(Debug, Clone)]
+pub enum Payload {
+    /// Nothing, not for us, or not readable: the envelope alone counts.
+    None,
+    Joined(JoinedPayload),
+    Message(Message),
+    Instruction(Instruction),
+    Receipt(lotse_payload::ReceiptPayload),
+    RecordingStarted(lotse_payload::recording::RecordingStarted),
+}
+
+/// What happens to the glasses.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The live socket is there.
+    Connected,
+    Disconnected,
+    /// The glasses are not enrolled, or enrolment failed: the sentence.
+    NotPaired(String),
+    /// Our place in the case. `fresh`: the case was opened by us just now.
+    CaseOpened { case: CaseId, me: Pseudonym, fresh: bool },
+    /// The case remembered from the last start cannot be opened.
+    CaseGone,
+    Log(Box<LogEvent>),
+    CaughtUp,
+    Refused { code: String, message: String },
+    Archivist(bool),
+    Pointer { from: Pseudonym, message: PointerMessage },
+    /// The media connection is up (or down).
+    Media(bool),
+    Legs(Vec<Leg>),
+    /// The marked picture was drawn, or what could be had of it.
+    PictureReady { instruction: EventId, origin: PictureOrigin },
+    /// The display has shown this.
+    Presented { instruction: Option<EventId> },
+    Trouble(Device, Option<String>),
+    /// Time passes.
+    Tick,
+}
+
+/// A device that may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Device {
+    Camera,
+    Microphone,
+    Speaker,
+}
+
+/// What the shell has to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Create a case on the server and open it.
+    OpenCase,
+    /// Bind this start's case key.
+    Join,
+    Commit { kind: &'static str, session: Option<SessionId>, payload: Option<Value> },
+    JoinMedia(SessionId),
+    LeaveMedia,
+    /// Let pictures and voice out of the glasses, or not.
+    Send(bool),
+    /// Draw the marked picture of this instruction.
+    Prepare(EventId),
+    /// Blank camera and microphone.
+    Private(bool),
+    /// Try the missing devices again.
+    Retry,
+    /// Keep the case and session for the next start, or forget them.
+    Remember(Option<(CaseId, Option<SessionId>)>),
+}
+
+/// The state machine.
+pub struct Core {
+    settings: Settings,
+    connected: bool,
+    connection_lost_ms: Option<i64>,
+    not_paired: Option<String>,
+    case: Option<CaseId>,
+    number: Option<String>,
+    me: Option<Pseudonym>,
+    /// This start has committed its `joined`.
+    joined: bool,
+    fresh: bool,
+    caught_up: bool,
+    wants_call: bool,
+    sessions: Sessions,
+    names: HashMap<Pseudonym, String>,
+    /// The session these glasses called.
+    session: Option<SessionId>,
+    /// This start has called it (again).
+    called: bool,
+    media: bool,
+    joined_media: bool,
+    sending: bool,
+    archivist: bool,
+    recording_since_ms: Option<i64>,
+    legs: Vec<Leg>,
+    notice: Option<Notice>,
+    notice_page: usize,
+    instructions: Instructions,
+    drawing: Option<(Pseudonym, i64)>,
+    ending: bool,
+    private: bool,
+    focus: usize,
+    toast: Option<(String, i64)>,
+    trouble: Vec<(Device, String, bool)>,
+    ended: Option<view::Summary>,
+}
+
+impl Core {
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            wants_call: settings.on_start,
+            settings,
+            connected: false,
+            connection_lost_ms: None,
+            not_paired: None,
+            case: None,
+            number: None,
+            me: None,
+            joined: false,
+            fresh: false,
+            caught_up: false,
+            sessions: Sessions::default(),
+            names: HashMap::new(),
+            session: None,
+            called: false,
+            media: false,
+            joined_media: false,
+            sending: false,
+            archivist: false,
+            recording_since_ms: None,
+            legs: Vec::new(),
+            notice: None,
+            notice_page: 0,
+            instructions: Instructions::default(),
+            drawing: None,
+            ending: false,
+            private: false,
+            focus: 0,
+            toast: None,
+            trouble: Vec::new(),
+            ended: None,
+        }
+    }
+
+    /// Takes an event; gives what is to be done, in order.
+    pub fn event(&mut self, now_ms: i64, event: Event) -> Vec<Action> {
+        let mut todo = Vec::new();
+        match event {
+            Event::Connected => self.on_connected(&mut todo),
+            Event::Disconnected => {
+                if std::mem::take(&mut self.connected) {
+                    self.connection_lost_ms = Some(now_ms);
+                }
+                self.caught_up = false;
+            }
+            Event::NotPaired(why) => self.not_paired = Some(why),
+            Event::CaseOpened { case, me, fresh } => {
+                self.case = Some(case);
+                self.me = Some(me);
+                self.fresh |= fresh;
+            }
+            Event::CaseGone => {
+                self.forget_case();
+                todo.push(Action::Remember(None));
+                if self.wants_call {
+                    todo.push(Action::OpenCase);
+                }
+            }
+            Event::Log(event) => self.on_log(now_ms, &event, &mut todo),
+            Event::CaughtUp => self.on_caught_up(&mut todo),
+            Event::Refused { code, message } => {
+                tracing::warn!("refused: {code}: {message}");
+                self.toast = Some((message, now_ms + TOAST_MS));
+            }
+            Event::Archivist(present) => self.archivist = present,
+            Event::Pointer { from, message } => self.on_pointer(now_ms, from, &message),
+            Event::Media(up) => self.media = up,
+            Event::Legs(legs) => self.legs = legs,
+            Event::PictureReady { instruction, origin } => self.instructions.ready(instruction, origin),
+            Event::Presented { instruction } => {
+                if let Some(id) = instruction {
+                    let receipt = self.instructions.presented(id, now_ms);
+                    self.commit_receipts(receipt, &mut todo);
+                }
+            }
+            Event::Trouble(device, why) => {
+                self.trouble.retain(|t| t.0 != device);
+                if let Some(why) = why {
+                    self.trouble.push((device, why, false));
+                    self.trouble.sort_by_key(|t| t.0);
+                }
+            }
+            Event::Tick => {
+                if matches!(self.screen_name(now_ms), "instruction") {
+                    let receipt = self.instructions.tick(now_ms);
+                    self.commit_receipts(receipt, &mut todo);
+                }
+            }
+        }
+        self.settle(&mut todo);
+        todo
+    }
+
+    /// Somebody said, pressed or sent a word. `Err`: why it does nothing now.
+    pub fn word(&mut self, now_ms: i64, word: Word) -> Result<Vec<Action>, &'static str> {
+        if word == Word::Tap || word == Word::Hold {
+            return self.button(now_ms, word);
+        }
+        if !self.offered(now_ms).iter().any(|c| c.word == word) {
+            return Err(self.why_not(word));
+        }
+        let mut todo = Vec::new();
+        // Any input while an instruction is shown is a sign that it was seen.
+        if self.screen_name(now_ms) == "instruction" {
+            let receipt = self.instructions.seen(now_ms);
+            self.commit_receipts(receipt, &mut todo);
+        }
+        self.focus = 0;
+        let session = self.session;
+        let commit = |kind| Action::Commit { kind, session, payload: None };
+        match word {
+            Word::Call => {
+                self.wants_call = true;
+                self.ended = None;
+                match self.case {
+                    Some(_) if self.caught_up => self.call(&mut todo),
+                    _ => todo.push(Action::OpenCase),
+                }
+            }
+            Word::YesRecord => todo.push(commit(kind::CONSENT_RECORD)),
+            Word::CallOnly | Word::StopRecording => todo.push(commit(kind::CONSENT_CALL_ONLY)),
+            Word::RefuseCall => todo.push(commit(kind::CONSENT_REFUSED)),
+            Word::Done | Word::Refuse => {
+                let receipt = self.instructions.answer(word == Word::Done, now_ms);
+                self.commit_receipts(receipt, &mut todo);
+                if let Some(next) = self.instructions.current_id()
+                    && !self.instructions.is_ready(next)
+                {
+                    todo.push(Action::Prepare(next));
+                }
+            }
+            Word::Repeat => match self.instructions.current_id() {
+                Some(id) if self.screen_name(now_ms) == "instruction" => todo.push(Action::Prepare(id)),
+                _ => {
+                    self.trouble.clear();
+                    todo.push(Action::Retry);
+                }
+            },
+            Word::Next | Word::Back => {
+                if self.notice.is_some() && self.needs_answer() {
+                    self.notice_page = usize::from(word == Word::Next);
+                } else if let Some(id) = self.instructions.turn(word == Word::Next) {
+                    todo.push(Action::Prepare(id));
+                }
+            }
+            Word::EndCall => {
+                if self.ending {
+                    self.end(&mut todo);
+                } else {
+                    self.ending = true;
+                }
+            }
+            Word::Confirm => {
+                if self.ending {
+                    self.end(&mut todo);
+                } else if let Some(t) = self.trouble.iter_mut().find(|t| !t.2) {
+                    t.2 = true;
+                }
+            }
+            Word::Cancel => {
+                if self.ending {
+                    self.ending = false;
+                } else {
+                    self.end(&mut todo);
+                }
+            }
+            Word::Privacy => {
+                self.private = !self.private;
+                todo.push(Action::Private(self.private));
+            }
+            Word::Tap | Word::Hold => {}
+        }
+        self.settle(&mut todo);
+        Ok(todo)
+    }
+
+    pub fn language(&self) -> Language {
+        self.settings.language
+    }
+
+    pub fn session_id(&self) -> Option<SessionId> {
+        self.session
+    }
+
+    pub fn instruction(&self, id: EventId) -> Option<&Instruction> {
+        self.instructions.get(id)
+    }
+
+    /// One button: short moves the focus, long chooses.
+    fn button(&mut self, now_ms: i64, word: Word) -> Result<Vec<Action>, &'static str> {
+        let commands: Vec<Word> = self.offered(now_ms).iter().map(|c| c.word).collect();
+        if commands.is_empty() {
+            return Err("nothing can be chosen now");
+        }
+        if word == Word::Tap {
+            // Where nothing is preselected, 0 means none.
+            self.focus = if self.needs_answer() { self.focus % commands.len() + 1 } else { (self.focus + 1) % commands.len() };
+            return Ok(Vec::new());
+        }
+        if self.needs_answer() && self.focus == 0 {
+            // No preselected answer: the first tap chooses one.
+            return Err("tap first: no answer is preselected");
+        }
+        let index = if self.needs_answer() { self.focus - 1 } else { self.focus };
+        let chosen = commands.get(index).copied().ok_or("nothing can be chosen now")?;
+        self.word(now_ms, chosen)
+    }
+
+    fn on_connected(&mut self, todo: &mut Vec<Action>) {
+        self.connected = true;
+        self.connection_lost_ms = None;
+        self.not_paired = None;
+        self.joined_media = false;
+        // The shell opens a case it remembers by itself, and then says so or says `CaseGone`.
+        if self.case.is_none() && self.wants_call {
+            todo.push(Action::OpenCase);
+        }
+    }
+
+    fn on_caught_up(&mut self, todo: &mut Vec<Action>) {
+        self.caught_up = true;
+        if !std::mem::replace(&mut self.joined, true) {
+            todo.push(Action::Join);
+            if std::mem::take(&mut self.fresh) {
+                let payload = serde_json::to_value(&self.settings.card).ok();
+                todo.push(Action::Commit { kind: kind::CARD, session: None, payload });
+            }
+        }
+        self.instructions.caught_up();
+        let open = self.sessions.open().filter(|s| Some(s.caller) == self.me).map(|s| s.id);
+        match open {
+            Some(id) => {
+                self.session = Some(id);
+                let present = self.participant().is_some_and(|p| p.1);
+                if !self.called || !present {
+                    self.called = true;
+                    todo.push(Action::Commit { kind: kind::SESSION_CALLED, session: Some(id), payload: None });
+                }
+                if let Some(case) = self.case {
+                    todo.push(Action::Remember(Some((case, Some(id)))));
+                }
+                if let Some(id) = self.instructions.current_id() {
+                    todo.push(Action::Prepare(id));
+                }
+            }
+            None if self.session.is_some() && self.called && self.ended.is_none() => {
+                // Called, but the log does not have it yet: the shell sends it again.
+            }
+            None if self.wants_call => self.call(todo),
+            None => {}
+        }
+    }
+
+    /// A new session in the case at hand.
+    fn call(&mut self, todo: &mut Vec<Action>) {
+        let id = SessionId(uuid::Uuid::now_v7());
+        self.session = Some(id);
+        self.called = true;
+        self.wants_call = false;
+        self.ended = None;
+        self.instructions = Instructions::default();
+        todo.push(Action::Commit { kind: kind::SESSION_CALLED, session: Some(id), payload: None });
+        if let Some(case) = self.case {
+            todo.push(Action::Remember(Some((case, Some(id)))));
+        }
+    }
+
+    fn end(&mut self, todo: &mut Vec<Action>) {
+        self.ending = false;
+        let outcome = Outcome { result: OutcomeResult::Open, note: String::new() };
+        let payload = serde_json::to_value(outcome).ok();
+        todo.push(Action::Commit { kind: kind::SESSION_ENDED, session: self.session, payload });
+    }
+
+    fn on_log(&mut self, now_ms: i64, event: &LogEvent, todo: &mut Vec<Action>) {
+        let e = &event.author;
+        self.sessions.apply(e);
+        let ours = e.session.is_some() && e.session == self.session;
+        match (e.kind.as_str(), &event.payload) {
+            (kind::OPENED, _) => self.number = e.clear::<Opened>().ok().map(|o| o.number),
+            (kind::JOINED, Payload::Joined(p)) => {
+                self.names.insert(e.author, p.name.clone());
+            }
+            (kind::MESSAGE, Payload::Message(m)) if Some(e.author) != self.me && self.caught_up => {
+                let text = m.file.as_ref().map_or_else(|| m.text.clone(), |f| format!("{} {}", f.name, m.text));
+                self.toast = Some((format!("{}: {}", self.name(e.author), text.trim()), now_ms + TOAST_MS));
+            }
+            (kind::RECORDING_STARTED, Payload::RecordingStarted(p)) => self.recording_since_ms = Some(p.at_ms),
+            (kind::RECORDING_STARTED, _) => self.recording_since_ms = Some(e.captured_at_ms),
+            (kind::RECORDING_STOPPED, _) => self.recording_since_ms = None,
+            (kind::INSTRUCTION, Payload::Instruction(i)) if e.session.is_some() && i.is_sane() => {
+                let from = e.author;
+                self.instructions.add(e.id, from, e.captured_at_ms, i.clone(), self.caught_up);
+                if self.caught_up && ours {
+                    self.drawing = None;
+                    todo.push(Action::Prepare(e.id));
+                }
+            }
+            (kind::RECEIPT, Payload::Receipt(r)) if Some(e.author) == self.me => self.instructions.restore(r),
+            (kind::SESSION_CALLED, _) if Some(e.author) == self.me && !self.caught_up => {
+                // A new session clears the steps of the one before.
+                if self.session != e.session {
+                    self.instructions = Instructions::default();
+                }
+                self.session = e.session;
+                self.ended = None;
+            }
+            (kind::SESSION_ENDED, _) if ours => self.on_ended(e, todo),
+            _ => {}
+        }
+    }
+
+    fn on_ended(&mut self, e: &AuthorFields, todo: &mut Vec<Action>) {
+        let by_person = self.sessions.roles.contains_key(&e.author);
+        let (done, refused, open) = self.instructions.tally();
+        self.ended = Some(view::Summary {
+            by: (by_person && Some(e.author) != self.me).then(|| self.name(e.author)),
+            done,
+            refused,
+            open,
+        });
+        self.session = None;
+        self.called = false;
+        self.ending = false;
+        self.recording_since_ms = None;
+        self.drawing = None;
+        self.notice = None;
+        self.joined_media = false;
+        if let Some(case) = self.case {
+            // Ended by a person: the next start begins a new case. Ended by the server: it goes on in this one.
+            todo.push(Action::Remember((!by_person).then_some((case, None))));
+        }
+        todo.push(Action::LeaveMedia);
+        if by_person && self.caught_up {
+            self.wants_call = false;
+        }
+    }
+
+    fn on_pointer(&mut self, now_ms: i64, from: Pseudonym, message: &PointerMessage) {
+        match message {
+            PointerMessage::Drawing => self.drawing = Some((from, now_ms + DRAWING_MS)),
+            PointerMessage::Off => self.drawing = None,
+            PointerMessage::Pointer { .. } => {}
+        }
+    }
+
+    /// What follows from the state: the notice, the media connection, whether anything may leave the glasses.
+    fn settle(&mut self, todo: &mut Vec<Action>) {
+        if self.needs_answer() && self.caught_up {
+            let notice = self.make_notice();
+            if self.notice.as_ref() != Some(&notice) {
+                let payload = serde_json::to_value(notice.payload(self.settings.language)).ok();
+                todo.push(Action::Commit { kind: kind::NOTICE_SHOWN, session: self.session, payload });
+                self.notice = Some(notice);
+                self.focus = 0;
+            }
+        } else {
+            self.notice = None;
+            self.notice_page = 0;
+        }
+        if let Some(id) = self.session
+            && self.connected
+            && self.caught_up
+            && !self.joined_media
+            && self.participant().is_some_and(|p| p.1)
+        {
+            self.joined_media = true;
+            todo.push(Action::JoinMedia(id));
+        }
+        let may = self.may_send();
+        if may != self.sending {
+            self.sending = may;
+            todo.push(Action::Send(may));
+        }
+    }
+
+    /// May picture and voice leave? Only after an answer, while an expert is there.
+    fn may_send(&self) -> bool {
+        let (Some(session), Some(me)) = (self.open_session(), self.me) else { return false };
+        session.may_call(me) && self.experts().next().is_some()
+    }
+
+    fn open_session(&self) -> Option<&Session> {
+        self.session.and_then(|id| self.sessions.get(id)).filter(|s| s.ended_at_ms.is_none())
+    }
+
+    /// Our answer and whether the log has us present.
+    fn participant(&self) -> Option<(Option<Answer>, bool)> {
+        let me = self.me?;
+        self.open_session()?.participants.get(&me).map(|p| (p.answer, p.present))
+    }
+
+    fn answer(&self) -> Option<Answer> {
+        self.participant().and_then(|p| p.0)
+    }
+
+    fn experts(&self) -> impl Iterator<Item = Pseudonym> + '_ {
+        self.present(Role::Expert)
+    }
+
+    fn present(&self, role: Role) -> impl Iterator<Item = Pseudonym> + '_ {
+        self.open_session()
+            .into_iter()
+            .flat_map(|s| &s.participants)
+            .filter(move |(_, p)| p.present && p.role == role)
+            .map(|(who, _)| *who)
+    }
+
+    /// An expert is there and the technician has not answered yet.
+    fn needs_answer(&self) -> bool {
+        self.participant().is_some_and(|p| p.0.is_none()) && self.experts().next().is_some()
+    }
+
+    fn make_notice(&self) -> Notice {
+        let named = |who: Pseudonym| (who, self.name(who));
+        Notice {
+            watchers: self.experts().map(named).collect(),
+            archivist: self.present(Role::Archivist).next().map(named),
+        }
+    }
+
+    fn name(&self, who: Pseudonym) -> String {
+        self.names.get(&who).cloned().unwrap_or_else(|| match self.settings.language {
+            Language::De => "Jemand ohne Namen".into(),
+            Language::En => "Somebody unnamed".into(),
+        })
+    }
+
+    fn commit_receipts(&self, receipts: Vec<lotse_payload::ReceiptPayload>, todo: &mut Vec<Action>) {
+        for receipt in receipts {
+            let payload = serde_json::to_value(&receipt).ok();
+            todo.push(Action::Commit { kind: kind::RECEIPT, session: self.session, payload });
+        }
+    }
+
+    fn forget_case(&mut self) {
+        self.case = None;
+        self.number = None;
+        self.me = None;
+        self.joined = false;
+        self.session = None;
+        self.called = false;
+        self.caught_up = false;
+        self.sessions = Sessions::default();
+        self.instructions = Instructions::default();
+    }
+}

@@ -1,0 +1,171 @@
+//! The few HTTP requests of the glasses: enrol, get a token, open a case, fetch a large item.
+
+use std::{sync::Arc, time::Duration};
+
+use lotse_protocol::{
+    command::{CaseSummary, MAX_ITEM_BYTES},
+    envelope,
+    error::ErrorBody,
+    id::{CaseId, Digest, PublicKey},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use super::identity::{Enrolled, Identity};
+use crate::{config::Config, error::GlassError};
+
+/// Longest wait for a reply.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A token is renewed this long before it ends, ms.
+const EARLY_MS: i64 = 60_000;
+
+/// Talks to one server as one device.
+#[derive(Clone)]
+pub struct Api {
+    url: String,
+    client: reqwest::Client,
+    config: Config,
+    identity: Arc<Identity>,
+    token: Arc<Mutex<Option<Token>>>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Token {
+    token: String,
+    expires_ms: i64,
+}
+
+#[derive(Deserialize)]
+struct Paired {
+    device: String,
+    server_key: PublicKey,
+}
+
+#[derive(Deserialize)]
+struct Challenge {
+    nonce: String,
+}
+
+impl Api {
+    pub fn new(config: &Config, identity: Arc<Identity>) -> Result<Self, GlassError> {
+        let client = reqwest::Client::builder().timeout(PATIENCE).build().map_err(|e| GlassError::Ours(e.to_string()))?;
+        let url = config.server.url.trim_end_matches('/').to_owned();
+        Ok(Self { url, client, config: config.clone(), identity, token: Arc::default() })
+    }
+
+    /// Where the live socket is.
+    pub fn live_url(&self) -> String {
+        // "http…" becomes "ws…".
+        format!("ws{}/api/v1/live", self.url.trim_start_matches("http"))
+    }
+
+    /// A token that is good for a minute at least; enrols first where that was not done yet.
+    pub async fn token(&self, now_ms: i64) -> Result<String, GlassError> {
+        let mut kept = self.token.lock().await;
+        if let Some(t) = kept.as_ref().filter(|t| t.expires_ms - EARLY_MS > now_ms) {
+            return Ok(t.token.clone());
+        }
+        let device = match self.identity.enrolled() {
+            Some(e) => e.device,
+            None => self.pair().await?,
+        };
+        let challenge: Challenge = self.post("devices/challenge", None, &json!({ "device": device })).await?;
+        let words = format!("lotse-token-v1 {device} {}", challenge.nonce);
+        let sig = envelope::sign(self.identity.key(), &words);
+        let body = json!({ "device": device, "nonce": challenge.nonce, "sig": sig });
+        let token: Token = self.post("devices/token", None, &body).await?;
+        *kept = Some(token.clone());
+        Ok(token.token)
+    }
+
+    /// The token was refused: the next one is fresh.
+    pub async fn forget_token(&self) {
+        *self.token.lock().await = None;
+    }
+
+    async fn pair(&self) -> Result<String, GlassError> {
+        if self.config.server.pairing_code.is_empty() {
+            return Err(GlassError::NotPaired);
+        }
+        let body = json!({
+            "code": self.config.server.pairing_code,
+            "public_key": self.identity.public_key(),
+            "name": self.config.device.name,
+        });
+        let paired: Paired = self.post("devices/pair", None, &body).await?;
+        self.identity.enrol(&Enrolled { device: paired.device.clone(), server_key: paired.server_key })?;
+        Ok(paired.device)
+    }
+
+    /// Opens a new case with what the settings say about it.
+    pub async fn open_case(&self, now_ms: i64) -> Result<CaseSummary, GlassError> {
+        let token = self.token(now_ms).await?;
+        let call = &self.config.call;
+        let mut body = json!({ "language": self.config.hud.language.code() });
+        for (key, value) in [("asset", &call.asset), ("customer", &call.customer), ("site", &call.site)] {
+            if !value.is_empty() {
+                body[key] = json!(value);
+            }
+        }
+        self.post("cases", Some(&token), &body).await
+    }
+
+    /// Sealed bytes of an item.
+    pub async fn item(&self, case: CaseId, digest: Digest, now_ms: i64) -> Result<Vec<u8>, GlassError> {
+        let token = self.token(now_ms).await?;
+        let url = format!("{}/api/v1/cases/{case}/items/{digest}", self.url);
+        let request = self.client.get(url).bearer_auth(token).header("accept-language", self.language());
+        let reply = request.send().await.map_err(|e| self.unreachable(&e))?;
+        if reply.content_length().is_some_and(|n| n > MAX_ITEM_BYTES as u64) {
+            return Err(GlassError::Ours("an item larger than any may be".into()));
+        }
+        if !reply.status().is_success() {
+            return Err(refused(reply).await);
+        }
+        reply.bytes().await.map(Vec::from).map_err(|e| self.unreachable(&e))
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        token: Option<&str>,
+        body: &serde_json::Value,
+    ) -> Result<T, GlassError> {
+        let mut request = self.client.post(format!("{}/api/v1/{path}", self.url)).json(body);
+        request = request.header("accept-language", self.language());
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let reply = request.send().await.map_err(|e| self.unreachable(&e))?;
+        if !reply.status().is_success() {
+            return Err(refused(reply).await);
+        }
+        reply.json().await.map_err(|e| self.unreachable(&e))
+    }
+
+    fn language(&self) -> &'static str {
+        self.config.hud.language.code()
+    }
+
+    fn unreachable(&self, e: &reqwest::Error) -> GlassError {
+        // The inner cause ("connection refused") says more than the outer words.
+        let mut why: &dyn std::error::Error = e;
+        while let Some(inner) = why.source() {
+            why = inner;
+        }
+        GlassError::Unreachable { url: self.url.clone(), why: why.to_string() }
+    }
+}
+
+async fn refused(reply: reqwest::Response) -> GlassError {
+    let status = reply.status();
+    match reply.json::<ErrorBody>().await {
+        Ok(body) => GlassError::Refused {
+            code: body.error.code,
+            message: body.error.message,
+            request_id: body.error.request_id,
+        },
+        Err(_) => GlassError::Refused { code: status.as_u16().to_string(), message: status.to_string(), request_id: "none".into() },
+    }
+}

@@ -1,0 +1,335 @@
+//! One media connection: answers the server's offers, binds the published tracks, hands voices and the pointer on.
+//!
+//! Owns: one PeerConnection. Never: offers; restarts by itself (a failed one is dropped and joined anew).
+//! Elsewhere: packets out (`publish`), voices in (`voice`).
+
+use std::{sync::Arc, time::Duration};
+
+use lotse_interceptor::{RTCP_TAP_SLOT, RTX_DECAP_SLOT, RtcpTap, RtxDecap};
+use lotse_payload::pointer::PointerMessage;
+use lotse_protocol::{
+    envelope,
+    id::{Pseudonym, SessionId},
+    signal::{Codec, MAX_POINTER_BYTES, Offer, POINTER_CHANNEL, RtcAnswer, TrackInfo, TrackSource, fingerprint_text},
+};
+use rtc::{
+    interceptor::{NackGeneratorBuilder, NackResponderBuilder, ReceiverReportBuilder, Slot},
+    media_stream::MediaStreamTrack,
+    peer_connection::{configuration::media_engine::MediaEngine, transport::RTCDtlsRole},
+    rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication,
+    rtp_transceiver::rtp_sender::{
+        RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
+        RTCRtpHeaderExtensionCapability, RtpCodecKind,
+    },
+};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use webrtc::{
+    data_channel::{DataChannelEvent, RTCDataChannelInit},
+    media_stream::{
+        track_local::{TrackLocal, TrackLocalEvent, static_rtp::TrackLocalStaticRTP},
+        track_remote::{TrackRemote, TrackRemoteEvent},
+    },
+    peer_connection::{
+        PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCPeerConnectionState, RTCSessionDescription,
+        Registry, SettingEngineBuilder, SrtpProtectionProfile,
+    },
+};
+
+use super::publish::{Lane, Publisher};
+use crate::{
+    error::GlassError,
+    packet::{ABS_CAPTURE_TIME, AUDIO_LEVEL, MID, Negotiated},
+};
+
+/// Packets of pictures kept for repair: about two seconds at 1.5 Mbit/s.
+const REPAIR: u16 = 512;
+
+/// What a connection reports.
+#[derive(Debug)]
+pub enum MediaEvent {
+    Connected,
+    /// Failed or closed by the other side: join again.
+    Failed,
+    Pointer { from: Pseudonym, message: PointerMessage },
+    /// Somebody asks for a key frame.
+    KeyFrame(TrackSource),
+}
+
+/// Takes the packets of one voice: called with its track id and each packet, and with `None` when it ends.
+pub type VoiceSink = Arc<dyn Fn(&str, Option<rtc::rtp::Packet>) + Send + Sync>;
+
+/// A media connection.
+pub struct Media {
+    session: SessionId,
+    pc: Arc<dyn PeerConnection>,
+    lanes_bound: bool,
+    events: mpsc::Sender<(u64, MediaEvent)>,
+    generation: u64,
+}
+
+struct Handler {
+    events: mpsc::Sender<(u64, MediaEvent)>,
+    generation: u64,
+    voices: VoiceSink,
+}
+
+#[async_trait::async_trait]
+impl PeerConnectionEventHandler for Handler {
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        let event = match state {
+            RTCPeerConnectionState::Connected => MediaEvent::Connected,
+            RTCPeerConnectionState::Failed | RTCPeerConnectionState::Disconnected => MediaEvent::Failed,
+            _ => return,
+        };
+        // The app ends before its connections: nobody is left to tell.
+        let _ = self.events.send((self.generation, event)).await;
+    }
+
+    async fn on_track(&self, track: Arc<dyn TrackRemote>) {
+        if track.kind().await != RtpCodecKind::Audio {
+            return;
+        }
+        let (voices, id) = (self.voices.clone(), track.track_id().await);
+        tokio::spawn(async move {
+            while let Some(event) = track.poll().await {
+                match event {
+                    TrackRemoteEvent::OnRtpPacket(packet) => voices(&id, Some(packet)),
+                    TrackRemoteEvent::OnEnded => break,
+                    _ => {}
+                }
+            }
+            voices(&id, None);
+        });
+    }
+}
+
+#[derive(Deserialize)]
+struct Relayed {
+    from: Pseudonym,
+    data: PointerMessage,
+}
+
+impl Media {
+    /// A connection for one join. `generation` is given back with every event, so that those of an old one are known.
+    pub async fn new(
+        session: SessionId,
+        server_url: &str,
+        generation: u64,
+        events: mpsc::Sender<(u64, MediaEvent)>,
+        voices: VoiceSink,
+    ) -> Result<Self, GlassError> {
+        let registry = Registry::new()
+            .with(Slot::NackResponder, NackResponderBuilder::new().with_size(REPAIR).build())
+            .with(RTX_DECAP_SLOT, RtxDecap::default())
+            .with(
+                Slot::NackGenerator,
+                NackGeneratorBuilder::new().with_interval(Duration::from_millis(20)).with_max_nacks_per_packet(10).build(),
+            )
+            .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build())
+            .with(RTCP_TAP_SLOT, RtcpTap::default());
+        let settings = SettingEngineBuilder::new()
+            .with_answering_dtls_role(RTCDtlsRole::Client)
+            .with_include_loopback_candidate(true)
+            .with_srtp_protection_profiles(vec![
+                SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
+                SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
+            ])
+            .build();
+        let handler = Handler { events: events.clone(), generation, voices };
+        let pc = PeerConnectionBuilder::new()
+            .with_media_engine(media_engine()?)
+            .with_setting_engine(settings)
+            .with_interceptor_registry(registry)
+            .with_handler(Arc::new(handler))
+            .with_udp_addrs(vec![local_address(server_url)])
+            .build()
+            .await
+            .map_err(broken)?;
+        let pc: Arc<dyn PeerConnection> = Arc::new(pc);
+        let options =
+            RTCDataChannelInit { ordered: false, max_retransmits: Some(0), negotiated: Some(1), ..Default::default() };
+        let channel = pc.create_data_channel(POINTER_CHANNEL, Some(options)).await.map_err(broken)?;
+        let tell = events.clone();
+        tokio::spawn(async move {
+            while let Some(event) = channel.poll().await {
+                let DataChannelEvent::OnMessage(message) = event else { continue };
+                if message.data.len() > 2 * MAX_POINTER_BYTES {
+                    continue;
+                }
+                // Anything else on this channel is from a newer program.
+                if let Ok(Relayed { from, data }) = serde_json::from_slice(&message.data)
+                    && tell.send((generation, MediaEvent::Pointer { from, message: data })).await.is_err()
+                {
+                    return;
+                }
+            }
+        });
+        Ok(Self { session, pc, lanes_bound: false, events, generation })
+    }
+
+    pub fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// Answers an offer; on the first one the published tracks are bound to its uplink lines, in their order.
+    pub async fn answer(
+        &mut self,
+        offer: &Offer,
+        publisher: &Publisher,
+        device_key: &ed25519_dalek::SigningKey,
+    ) -> Result<RtcAnswer, GlassError> {
+        let description = RTCSessionDescription::offer(offer.sdp.clone()).map_err(broken)?;
+        self.pc.set_remote_description(description).await.map_err(broken)?;
+        let mut tracks = Vec::new();
+        let first = !std::mem::replace(&mut self.lanes_bound, true);
+        if first {
+            for line in &offer.uplink {
+                tracks.push(self.attach(&line.info, &line.mid).await?);
+            }
+        }
+        let answer = self.pc.create_answer(None).await.map_err(broken)?;
+        self.pc.set_local_description(answer.clone()).await.map_err(broken)?;
+        if first {
+            publisher.bind(self.lanes(tracks).await?);
+        }
+        let fingerprint = answer.sdp.lines().find_map(|l| l.strip_prefix("a=fingerprint:")).map(str::trim);
+        let fingerprint_sig =
+            fingerprint.map(|f| envelope::sign(device_key, &fingerprint_text(self.session, f)));
+        Ok(RtcAnswer { rev: offer.rev, sdp: answer.sdp, fingerprint_sig })
+    }
+
+    pub async fn close(&self) {
+        // Closing what is already gone is no trouble.
+        let _ = self.pc.close().await;
+    }
+
+    async fn attach(&self, info: &TrackInfo, mid: &str) -> Result<(TrackSource, Arc<TrackLocalStaticRTP>, Negotiated), GlassError> {
+        let ssrc: u32 = rand::random();
+        let parameters = codec(info.codec);
+        let encoding = RTCRtpEncodingParameters {
+            codec: parameters.rtp_codec,
+            rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(ssrc), ..Default::default() },
+            active: true,
+            ..Default::default()
+        };
+        let kind = if info.codec.is_video() { RtpCodecKind::Video } else { RtpCodecKind::Audio };
+        let id = info.track.to_string();
+        let track = MediaStreamTrack::new("own".into(), id.clone(), id, kind, vec![encoding]);
+        let track = Arc::new(TrackLocalStaticRTP::new(track));
+        self.pc.add_track(track.clone()).await.map_err(broken)?;
+        let (wishes, events, generation, source) = (track.clone(), self.events.clone(), self.generation, info.source);
+        tokio::spawn(async move {
+            while let Some(TrackLocalEvent::OnRtcpPacket(packets)) = wishes.poll().await {
+                let wish = packets.iter().any(|p| p.as_any().is::<PictureLossIndication>());
+                if wish && events.send((generation, MediaEvent::KeyFrame(source))).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let negotiated =
+            Negotiated { ssrc, payload_type: parameters.payload_type, mid: mid.to_owned(), ..Negotiated::default() };
+        Ok((info.source, track, negotiated))
+    }
+
+    /// Payload types and extension ids as agreed.
+    async fn lanes(&self, tracks: Vec<(TrackSource, Arc<TrackLocalStaticRTP>, Negotiated)>) -> Result<Vec<Lane>, GlassError> {
+        let senders = self.pc.get_senders().await;
+        let mut lanes = Vec::new();
+        for (source, track, mut negotiated) in tracks {
+            let id = webrtc::media_stream::Track::track_id(track.as_ref()).await;
+            for sender in &senders {
+                if sender.track().track_id().await != id {
+                    continue;
+                }
+                let agreed = sender.get_parameters().await.map_err(broken)?.rtp_parameters;
+                let ext = |uri: &str| agreed.header_extensions.iter().find(|e| e.uri == uri).map(|e| e.id as u8);
+                negotiated.mid_id = ext(MID);
+                negotiated.abs_capture_time_id = ext(ABS_CAPTURE_TIME);
+                negotiated.audio_level_id = ext(AUDIO_LEVEL);
+            }
+            lanes.push(Lane { source, track, negotiated });
+        }
+        Ok(lanes)
+    }
+}
+
+/// The wildcard address does not reach a server on the same machine, and loopback does not reach any other.
+fn local_address(server_url: &str) -> &'static str {
+    let host = server_url.split("//").nth(1).unwrap_or_default();
+    let local = ["127.", "localhost", "[::1]"].iter().any(|l| host.starts_with(l));
+    if local { "127.0.0.1:0" } else { "0.0.0.0:0" }
+}
+
+fn codec(codec: Codec) -> RTCRtpCodecParameters {
+    let feedback = |typ: &str, parameter: &str| RTCPFeedback { typ: typ.into(), parameter: parameter.into() };
+    let video = |mime: &str, fmtp: &str, payload_type| RTCRtpCodecParameters {
+        rtp_codec: RTCRtpCodec {
+            mime_type: mime.into(),
+            clock_rate: 90_000,
+            channels: 0,
+            sdp_fmtp_line: fmtp.into(),
+            rtcp_feedback: vec![feedback("nack", ""), feedback("nack", "pli"), feedback("ccm", "fir")],
+        },
+        payload_type,
+    };
+    match codec {
+        Codec::Vp8 => video("video/VP8", "", 96),
+        Codec::H264 => video("video/H264", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f", 102),
+        Codec::Opus => RTCRtpCodecParameters {
+            rtp_codec: RTCRtpCodec {
+                mime_type: "audio/opus".into(),
+                clock_rate: 48_000,
+                channels: 2,
+                sdp_fmtp_line: "minptime=10;useinbandfec=1".into(),
+                rtcp_feedback: Vec::new(),
+            },
+            payload_type: 111,
+        },
+    }
+}
+
+fn media_engine() -> Result<MediaEngine, GlassError> {
+    let mut engine = MediaEngine::default();
+    for c in [Codec::Vp8, Codec::H264] {
+        let main = codec(c);
+        let repair = RTCRtpCodecParameters {
+            rtp_codec: RTCRtpCodec {
+                mime_type: "video/rtx".into(),
+                clock_rate: 90_000,
+                channels: 0,
+                sdp_fmtp_line: format!("apt={}", main.payload_type),
+                rtcp_feedback: Vec::new(),
+            },
+            payload_type: main.payload_type + 1,
+        };
+        engine.register_codec(main, RtpCodecKind::Video).map_err(broken)?;
+        engine.register_codec(repair, RtpCodecKind::Video).map_err(broken)?;
+    }
+    engine.register_codec(codec(Codec::Opus), RtpCodecKind::Audio).map_err(broken)?;
+    let mut extension = |uri: &str, kind| {
+        engine.register_header_extension(RTCRtpHeaderExtensionCapability { uri: uri.into() }, kind, None)
+    };
+    for kind in [RtpCodecKind::Audio, RtpCodecKind::Video] {
+        extension(ABS_CAPTURE_TIME, kind).map_err(broken)?;
+    }
+    extension(AUDIO_LEVEL, RtpCodecKind::Audio).map_err(broken)?;
+    Ok(engine)
+}
+
+fn broken(e: impl std::fmt::Display) -> GlassError {
+    GlassError::Media(e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_on_this_machine_is_reached_by_loopback() {
+        for url in ["http://127.0.0.1:8080", "http://localhost:1", "http://[::1]:2"] {
+            assert_eq!(local_address(url), "127.0.0.1:0", "{url}");
+        }
+        assert_eq!(local_address("https://lotse.example.org"), "0.0.0.0:0");
+    }
+}
