@@ -60,7 +60,10 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Serve => {
             let started = app::start(config, shutdown::on_signals()?).await?;
             let url = format!("http://{}", started.http);
-            admin::print(&serde_json::json!({ "ready": "lotse-server", "http": url, "udp": started.udp }))?;
+            let fingerprint = lotse_protocol::envelope::fingerprint(&started.app.keys.public());
+            admin::print(&serde_json::json!({
+                "ready": "lotse-server", "http": url, "udp": started.udp, "fingerprint": fingerprint,
+            }))?;
             started.serve().await
         }
     }

@@ -109,6 +109,9 @@ codes! {
     MissingKey 400 "missing_key"
         "There is no key for the item {}. Send one key for every digest the event names."
         "Für das Element {} fehlt der Schlüssel. Bitte je genanntem Digest einen Schlüssel senden.";
+    WrongKey 400 "wrong_key"
+        "The key sent for the item {} is another item's. Send the key it was sealed with."
+        "Der Schlüssel für das Element {} gehört zu einem anderen. Bitte den senden, mit dem es versiegelt wurde.";
     CoarseTime 400 "coarse_time"
         "The clear time of a receipt is a whole minute. Put the exact time into its payload."
         "Die offene Zeit einer Quittung ist eine volle Minute. Die genaue Zeit gehört in ihren Inhalt.";

@@ -8,7 +8,7 @@ use lotse_protocol::{
     command::{ItemRef, MAX_INLINE_ITEM_BYTES},
     envelope::AuthorFields,
     id::{CaseId, Digest, ItemKey},
-    kind,
+    item, kind,
 };
 use sqlx::{Row as _, SqliteConnection};
 
@@ -57,6 +57,12 @@ pub async fn check(
             .bind(&digest.0[..])
             .fetch_optional(&mut *db)
             .await?;
+        // The header of sealed bytes names their key without opening them.
+        if let (Some(bytes), Some(key)) = (&bytes, given.and_then(|g| g.key))
+            && !bytes.starts_with(&item::commitment(&key))
+        {
+            return Err(Refusal::with(Code::WrongKey, digest).into());
+        }
         let (new_key, key) = match (wrapped, given.and_then(|g| g.key)) {
             (Some(row), _) => {
                 let wrap: Option<Vec<u8>> = row.try_get(0)?;

@@ -1,0 +1,17 @@
+//! Tests of `lotse-server` as its users meet it: the real program, real sockets, a folder of its own.
+//!
+//! Elsewhere: the whole product in a browser (`/tests`), rules of the chain and the table (`server/protocol`).
+
+mod kit;
+
+mod accounts;
+mod archive;
+mod cases;
+mod commits;
+mod crash;
+mod devices;
+mod items;
+mod membership;
+mod policy;
+mod sessions;
+mod start;
