@@ -1,0 +1,436 @@
+//! A media leg: the connection on which a person of a test hears and sees, and sends a voice.
+//!
+//! Owns: its UDP socket and the WebRTC core. Answers the server's offers as docs/PROTOCOL.md says, keeps every packet that
+//! came, by track. Never: decodes (`clip` does), hides a packet it did not expect.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use lotse_protocol::{
+    command::{ClientMessage, ServerMessage},
+    envelope,
+    id::{CaseId, Pseudonym, SessionId, TrackId},
+    signal::{Codec, Offer, POINTER_CHANNEL, RtcAnswer, TrackInfo, TrackSource, fingerprint_text},
+};
+use rtc::{
+    data_channel::RTCDataChannelInit,
+    interceptor::Registry,
+    media_stream::MediaStreamTrack,
+    peer_connection::{
+        RTCPeerConnection, RTCPeerConnectionBuilder,
+        configuration::{
+            media_engine::{MIME_TYPE_OPUS, MIME_TYPE_VP8, MediaEngine},
+            setting_engine::SettingEngineBuilder,
+        },
+        event::RTCPeerConnectionEvent,
+        message::RTCMessage,
+        sdp::RTCSessionDescription,
+        state::RTCPeerConnectionState,
+        transport::{RTCDtlsRole, RTCIceCandidateInit},
+    },
+    rtp,
+    rtp_transceiver::{
+        RTCRtpSenderId,
+        rtp_sender::{
+            RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind,
+        },
+    },
+    sansio::Protocol as _,
+    shared::{TaggedBytesMut, TransportContext, TransportProtocol},
+};
+use tokio::{net::UdpSocket, sync::mpsc};
+use uuid::Uuid;
+
+use crate::person::{Person, now_ms};
+
+/// Opus on the wire.
+const OPUS: u8 = 111;
+/// 20 ms at 48 kHz.
+const VOICE_SAMPLES: u32 = 960;
+
+/// One packet as it came.
+#[derive(Debug, Clone)]
+pub struct Got {
+    pub at: Instant,
+    pub seq: u16,
+    pub timestamp: u32,
+    pub marker: bool,
+    pub payload: Bytes,
+}
+
+/// What a leg has seen so far.
+#[derive(Default)]
+pub struct Seen {
+    pub connected: bool,
+    /// Whose tracks the server announced.
+    pub lines: HashMap<TrackId, (Pseudonym, TrackInfo)>,
+    pub packets: HashMap<TrackId, Vec<Got>>,
+    /// Packets on streams that no offer described.
+    pub strangers: usize,
+    /// Messages of the pointer channel.
+    pub pointers: Vec<String>,
+}
+
+/// A running leg. Dropping it ends it.
+pub struct Leg {
+    pub seen: Arc<Mutex<Seen>>,
+    tell: mpsc::Sender<Tell>,
+    pub voice: Option<TrackId>,
+}
+
+enum Tell {
+    Offer(Box<Offer>),
+    /// Opus packets, one each 20 ms.
+    Voice(Bytes),
+    Pointer(String),
+}
+
+impl Person {
+    /// Connects media of a session; with `voice`, announces a voice that [`Leg::speak`] can use.
+    pub async fn connect_media(&self, case: CaseId, session: SessionId, voice: bool) -> Leg {
+        let mark = self.live.mark();
+        let track = TrackId(Uuid::now_v7());
+        let info = TrackInfo {
+            track,
+            source: TrackSource::Voice,
+            codec: Codec::Opus,
+            rtp_base: Some(1_000),
+            start_us: Some(now_ms() * 1000),
+            clock_offset_us: 0,
+            width: 0,
+            height: 0,
+        };
+        let publish = if voice { vec![info] } else { vec![] };
+        self.live.say(&ClientMessage::RtcJoin { case, session, publish });
+        let first = self
+            .live
+            .until("an offer", mark, |m| match m {
+                ServerMessage::RtcOffer { session: s, offer } if *s == session => Some(Ok(offer.clone())),
+                ServerMessage::Refused { session: s, error, .. } if *s == Some(session) => Some(Err(error.code.clone())),
+                _ => None,
+            })
+            .await
+            .unwrap();
+
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let (tell, told) = mpsc::channel(1_024);
+        let (answer, mut answers) = mpsc::unbounded_channel();
+        let core = Core::new(session, self.device_key.clone(), seen.clone(), voice.then_some(track), answer).await;
+        tokio::spawn(core.run(told));
+        tell.send(Tell::Offer(Box::new(first.clone()))).await.unwrap();
+        // The first answer is said here; the task below carries later offers and answers.
+        let said = answers.recv().await.expect("an answer");
+        self.live.say(&ClientMessage::RtcAnswer { session, answer: said });
+        self.follow(session, first.rev, mark, tell.clone(), answers);
+        Leg { seen, tell, voice: voice.then_some(track) }
+    }
+
+    /// Keeps answering the server's further offers on this leg.
+    fn follow(
+        &self,
+        session: SessionId,
+        mut rev: u32,
+        mark: usize,
+        tell: mpsc::Sender<Tell>,
+        mut answers: mpsc::UnboundedReceiver<RtcAnswer>,
+    ) {
+        let live = self.live.handle();
+        tokio::spawn(async move {
+            let mut looked = mark;
+            loop {
+                tokio::select! {
+                    answer = answers.recv() => match answer {
+                        Some(answer) => live.say(&ClientMessage::RtcAnswer { session, answer }),
+                        None => return,
+                    },
+                    messages = live.more(looked) => {
+                        let Some(messages) = messages else { return };
+                        looked += messages.len();
+                        for message in messages {
+                            if let ServerMessage::RtcOffer { session: s, offer } = message
+                                && s == session && offer.rev > rev
+                            {
+                                rev = offer.rev;
+                                if tell.send(Tell::Offer(Box::new(offer))).await.is_err() {
+                                    return;
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
+
+impl Leg {
+    /// Packets of the tracks of this owner and source that came so far.
+    pub fn packets(&self, owner: Pseudonym, source: TrackSource) -> Vec<Got> {
+        let seen = self.seen.lock().unwrap();
+        let tracks = seen.lines.iter().filter(|(_, (o, i))| *o == owner && i.source == source).map(|(t, _)| *t);
+        tracks.flat_map(|t| seen.packets.get(&t).cloned().unwrap_or_default()).collect()
+    }
+
+    /// The newest track of this owner and source.
+    pub fn track(&self, owner: Pseudonym, source: TrackSource) -> Option<TrackInfo> {
+        let seen = self.seen.lock().unwrap();
+        let mut of = seen.lines.values().filter(|(o, i)| *o == owner && i.source == source).map(|(_, i)| i.clone());
+        of.next()
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.seen.lock().unwrap().connected
+    }
+
+    /// Everything that came on any track, packets.
+    pub fn total(&self) -> usize {
+        let seen = self.seen.lock().unwrap();
+        seen.packets.values().map(Vec::len).sum::<usize>() + seen.strangers
+    }
+
+    pub async fn connected(&self) {
+        crate::eventually("media connects", Duration::from_secs(20), async || self.is_connected().then_some(())).await;
+    }
+
+    /// Sends a tone of this pitch (Hz) for a while, in real time.
+    pub async fn speak(&self, pitch: f32, length: Duration) {
+        let mut encoder = opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Voip).unwrap();
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        let mut sample = 0u32;
+        for _ in 0..length.as_millis() / 20 {
+            let pcm: Vec<f32> = (0..VOICE_SAMPLES)
+                .map(|i| {
+                    let t = (sample + i) as f32 / 48_000.0;
+                    0.5 * (t * pitch * std::f32::consts::TAU).sin()
+                })
+                .collect();
+            sample += VOICE_SAMPLES;
+            let packet = encoder.encode_vec_float(&pcm, 1_200).unwrap();
+            tick.tick().await;
+            if self.tell.send(Tell::Voice(packet.into())).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    pub async fn point(&self, message: &str) {
+        let _ = self.tell.send(Tell::Pointer(message.into())).await;
+    }
+}
+
+struct Core {
+    session: SessionId,
+    device_key: ed25519_dalek::SigningKey,
+    seen: Arc<Mutex<Seen>>,
+    voice: Option<TrackId>,
+    answers: mpsc::UnboundedSender<RtcAnswer>,
+    socket: UdpSocket,
+    local: SocketAddr,
+    pc: RTCPeerConnection,
+    channel: usize,
+    sender: Option<RTCRtpSenderId>,
+    ssrc: u32,
+    voice_seq: u16,
+    voice_time: u32,
+    streams: HashMap<u32, TrackId>,
+}
+
+impl Core {
+    async fn new(
+        session: SessionId,
+        device_key: ed25519_dalek::SigningKey,
+        seen: Arc<Mutex<Seen>>,
+        voice: Option<TrackId>,
+        answers: mpsc::UnboundedSender<RtcAnswer>,
+    ) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let local = socket.local_addr().unwrap();
+        let settings = SettingEngineBuilder::new()
+            .with_answering_dtls_role(RTCDtlsRole::Client)
+            .with_include_loopback_candidate(true)
+            .build();
+        let mut pc = RTCPeerConnectionBuilder::new()
+            .with_media_engine(codecs())
+            .with_setting_engine(settings)
+            .with_interceptor_registry(Registry::new())
+            .build(Instant::now())
+            .unwrap();
+        let host = format!("candidate:1 1 udp 2130706431 {} {} typ host", local.ip(), local.port());
+        pc.add_local_candidate(RTCIceCandidateInit { candidate: host, ..Default::default() }).unwrap();
+        let pointer =
+            RTCDataChannelInit { ordered: false, max_retransmits: Some(0), negotiated: Some(1), ..Default::default() };
+        let channel = pc.create_data_channel(POINTER_CHANNEL, Some(pointer)).unwrap().id();
+        Self {
+            session,
+            device_key,
+            seen,
+            voice,
+            answers,
+            socket,
+            local,
+            pc,
+            channel,
+            sender: None,
+            ssrc: rand::random(),
+            voice_seq: 0,
+            voice_time: 1_000,
+            streams: HashMap::new(),
+        }
+    }
+
+    async fn run(mut self, mut told: mpsc::Receiver<Tell>) {
+        let mut buffer = vec![0u8; 2_048];
+        loop {
+            self.events();
+            while let Some(out) = self.pc.poll_write() {
+                let _ = self.socket.send_to(&out.message, out.transport.peer_addr).await;
+            }
+            let idle = Instant::now() + Duration::from_millis(200);
+            let due = self.pc.poll_timeout().map_or(idle, |t| t.min(idle));
+            tokio::select! {
+                got = self.socket.recv_from(&mut buffer) => if let Ok((n, from)) = got {
+                    let context = TransportContext {
+                        local_addr: self.local,
+                        peer_addr: from,
+                        transport_protocol: TransportProtocol::UDP,
+                        ecn: None,
+                    };
+                    let message = BytesMut::from(&buffer[..n]);
+                    let _ = self.pc.handle_read(TaggedBytesMut { now: Instant::now(), transport: context, message });
+                },
+                command = told.recv() => match command {
+                    None => break,
+                    Some(Tell::Offer(offer)) => self.answer(*offer),
+                    Some(Tell::Voice(packet)) => self.send_voice(packet),
+                    Some(Tell::Pointer(text)) => if let Some(mut channel) = self.pc.data_channel(self.channel) {
+                        let _ = channel.send_text(Instant::now(), text);
+                    },
+                },
+                () = tokio::time::sleep_until(due.into()) => {}
+            }
+            let _ = self.pc.handle_timeout(Instant::now());
+        }
+        let _ = self.pc.close();
+        while let Some(out) = self.pc.poll_write() {
+            let _ = self.socket.send_to(&out.message, out.transport.peer_addr).await;
+        }
+    }
+
+    fn events(&mut self) {
+        let at = Instant::now();
+        while let Some(event) = self.pc.poll_event() {
+            if let RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) = event {
+                self.seen.lock().unwrap().connected = state == RTCPeerConnectionState::Connected;
+            }
+        }
+        while let Some(read) = self.pc.poll_read() {
+            let mut seen = self.seen.lock().unwrap();
+            match read.message {
+                RTCMessage::RtpPacket(_, packet) => {
+                    let got = Got {
+                        at,
+                        seq: packet.header.sequence_number,
+                        timestamp: packet.header.timestamp,
+                        marker: packet.header.marker,
+                        payload: packet.payload,
+                    };
+                    match self.streams.get(&packet.header.ssrc) {
+                        Some(track) => seen.packets.entry(*track).or_default().push(got),
+                        None => seen.strangers += 1,
+                    }
+                }
+                RTCMessage::DataChannelMessage(_, message) => {
+                    seen.pointers.push(String::from_utf8_lossy(&message.data).into_owned());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn answer(&mut self, offer: Offer) {
+        let now = Instant::now();
+        {
+            let mut seen = self.seen.lock().unwrap();
+            for line in &offer.downlink {
+                seen.lines.insert(line.info.track, (line.owner, line.info.clone()));
+            }
+        }
+        self.streams = streams(&offer);
+        self.pc.set_remote_description(now, RTCSessionDescription::offer(offer.sdp.clone()).unwrap()).unwrap();
+        if self.voice.is_some() && self.sender.is_none() {
+            self.sender = Some(self.pc.add_track(voice_track(self.ssrc)).unwrap());
+        }
+        let answer = self.pc.create_answer(None).unwrap();
+        self.pc.set_local_description(now, answer.clone()).unwrap();
+        let sdp = self.pc.local_description().map_or(answer.sdp, |d| d.sdp);
+        let fingerprint = sdp.lines().find_map(|l| l.trim().strip_prefix("a=fingerprint:")).unwrap();
+        let sig = envelope::sign(&self.device_key, &fingerprint_text(self.session, fingerprint.trim()));
+        let _ = self.answers.send(RtcAnswer { rev: offer.rev, sdp, fingerprint_sig: Some(sig) });
+    }
+
+    fn send_voice(&mut self, payload: Bytes) {
+        let header = rtp::Header {
+            version: 2,
+            payload_type: OPUS,
+            sequence_number: self.voice_seq,
+            timestamp: self.voice_time,
+            ssrc: self.ssrc,
+            ..Default::default()
+        };
+        self.voice_seq = self.voice_seq.wrapping_add(1);
+        self.voice_time = self.voice_time.wrapping_add(VOICE_SAMPLES);
+        if let Some(id) = self.sender
+            && let Some(mut sender) = self.pc.rtp_sender(id)
+        {
+            let _ = sender.write_rtp(Instant::now(), rtp::Packet { header, payload });
+        }
+    }
+}
+
+/// Which stream is which track: by each line's mid and the `a=ssrc` of its section.
+fn streams(offer: &Offer) -> HashMap<u32, TrackId> {
+    let mut found = HashMap::new();
+    for section in offer.sdp.split("\nm=").skip(1) {
+        let value = |name: &str| section.lines().filter_map(|l| l.trim().strip_prefix(name)).collect::<Vec<_>>();
+        let line = value("a=mid:").first().and_then(|mid| offer.downlink.iter().find(|l| l.mid == *mid));
+        for text in value("a=ssrc:") {
+            if let (Some(line), Ok(ssrc)) = (line, text.split(' ').next().unwrap_or_default().parse()) {
+                found.insert(ssrc, line.info.track);
+            }
+        }
+    }
+    found
+}
+
+fn opus_codec() -> RTCRtpCodec {
+    RTCRtpCodec {
+        mime_type: MIME_TYPE_OPUS.into(),
+        clock_rate: 48_000,
+        channels: 2,
+        sdp_fmtp_line: "minptime=10;useinbandfec=1".into(),
+        rtcp_feedback: vec![],
+    }
+}
+
+fn voice_track(ssrc: u32) -> MediaStreamTrack {
+    let encoding = RTCRtpEncodingParameters {
+        rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(ssrc), ..Default::default() },
+        codec: opus_codec(),
+        ..Default::default()
+    };
+    MediaStreamTrack::new("voice".into(), "voice".into(), "voice".into(), RtpCodecKind::Audio, vec![encoding])
+}
+
+fn codecs() -> MediaEngine {
+    let mut engine = MediaEngine::default();
+    let vp8 = RTCRtpCodec { mime_type: MIME_TYPE_VP8.into(), clock_rate: 90_000, ..Default::default() };
+    let of = |rtp_codec, payload_type| RTCRtpCodecParameters { rtp_codec, payload_type };
+    engine.register_codec(of(vp8, 96), RtpCodecKind::Video).unwrap();
+    engine.register_codec(of(opus_codec(), OPUS), RtpCodecKind::Audio).unwrap();
+    engine
+}

@@ -1,0 +1,182 @@
+//! One running program of ours: started, waited for, killed by its own process id.
+//!
+//! Owns: the child process, its settings and its log file. Never: kills by name.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+/// A cold start on a busy machine may take this long.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// After SIGTERM a program may finish its work.
+const STOP_WITHIN: Duration = Duration::from_secs(15);
+
+/// The top of this repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// One of our programs, as `make` built it.
+pub fn binary(name: &str) -> PathBuf {
+    let path = root().join("target/debug").join(name);
+    assert!(path.exists(), "{} is not built: run `make build` first", path.display());
+    path
+}
+
+/// How a program is started, as often as wanted.
+pub struct Program {
+    pub name: String,
+    binary: PathBuf,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    log: PathBuf,
+    child: Option<Child>,
+    /// What it said when it was ready.
+    pub ready: Value,
+}
+
+impl Program {
+    pub fn new(name: &str, binary_name: &str, args: &[&str], env: &[(&str, String)], folder: &Path) -> Self {
+        Self {
+            name: name.into(),
+            binary: binary(binary_name),
+            args: args.iter().map(|a| (*a).into()).collect(),
+            env: env.iter().map(|(k, v)| ((*k).into(), v.clone())).collect(),
+            log: folder.join(format!("{name}.log")),
+            child: None,
+            ready: Value::Null,
+        }
+    }
+
+    /// Changes one setting for the next start.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.env.retain(|(k, _)| k != key);
+        self.env.push((key.into(), value.into()));
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(&self.args).stdin(Stdio::null());
+        for (key, _) in std::env::vars().filter(|(k, _)| k.starts_with("LOTSE_")) {
+            command.env_remove(key);
+        }
+        command.envs(self.env.iter().map(|(k, v)| (k, v)));
+        command
+    }
+
+    /// Starts it and waits for its ready line.
+    pub async fn start(&mut self) {
+        assert!(self.child.is_none(), "{} is running already", self.name);
+        let log = self.open_log();
+        let mut child = self.command().stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let out = child.stdout.take().unwrap();
+        self.child = Some(child);
+        let (say, said) = mpsc::channel();
+        let mut copy = self.open_log();
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                let _ = writeln!(copy, "{line}");
+                if let Some(ready) = serde_json::from_str::<Value>(&line).ok().filter(|v| v["ready"].is_string()) {
+                    let _ = say.send(ready);
+                }
+            }
+        });
+        let end = Instant::now() + READY_WITHIN;
+        loop {
+            if let Ok(ready) = said.try_recv() {
+                self.ready = ready;
+                return;
+            }
+            if let Some(status) = self.ended() {
+                panic!("{} ended with {status} before it was ready:\n{}", self.name, self.log_tail());
+            }
+            assert!(Instant::now() < end, "{} is not ready:\n{}", self.name, self.log_tail());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Runs it to its end and returns exit code, stdout and stderr: for programs that should refuse to start.
+    pub async fn run_to_end(&self) -> (Option<i32>, String, String) {
+        let mut command = tokio::process::Command::from(self.command());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let out = tokio::time::timeout(READY_WITHIN, command.output()).await;
+        let out = out.unwrap_or_else(|_| panic!("{} neither failed nor ended", self.name)).unwrap();
+        let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+        (out.status.code(), text(&out.stdout), text(&out.stderr))
+    }
+
+    fn open_log(&self) -> File {
+        OpenOptions::new().create(true).append(true).open(&self.log).unwrap()
+    }
+
+    /// Everything it wrote to stdout and stderr so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it is running").id()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.is_some() && self.ended().is_none()
+    }
+
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut().and_then(|c| c.try_wait().ok().flatten())
+    }
+
+    /// The power cut: SIGKILL.
+    pub fn kill9(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// SIGTERM, and SIGKILL when that does not help.
+    pub async fn stop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        // SAFETY: the process is our child and not yet waited for, so the id is still its own.
+        unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
+        let end = Instant::now() + STOP_WITHIN;
+        while child.try_wait().unwrap().is_none() {
+            if Instant::now() > end {
+                child.kill().unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Panics in any of our programs are bugs, whatever the input.
+    pub fn assert_no_panic(&self) {
+        let log = self.log();
+        let panic = log.lines().find(|l| l.contains("panicked at"));
+        assert!(panic.is_none(), "{} panicked: {}", self.name, panic.unwrap_or_default());
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- {} ---\n{}", self.name, self.log_tail());
+        }
+    }
+}

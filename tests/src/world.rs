@@ -1,0 +1,152 @@
+//! A world: one server, one archivist, some glasses, in a folder of its own and on ports of its own.
+//!
+//! Owns: folders, ports, settings and pairing codes; the seed of everything random in its networks.
+//! Never: shares anything with another world, so tests run beside each other. Dropping it ends what it started.
+
+use std::{collections::HashMap, net::TcpListener, path::PathBuf};
+
+use lotse_protocol::id::Digest;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    disk,
+    glasses::{Glasses, GlassesSettings},
+    network::Link,
+    person::Person,
+    program::Program,
+};
+
+/// The demo accounts' password; it counts on loopback only.
+pub const PASSWORD: &str = "lotse-demo";
+
+pub struct World {
+    pub folder: TempDir,
+    pub seed: u64,
+    pub url: String,
+    pub server: Program,
+    pub archivist: Program,
+    /// Pairing codes by device name.
+    pub codes: HashMap<String, String>,
+}
+
+impl World {
+    /// Server and archivist, running.
+    pub async fn seeded(seed: u64) -> Self {
+        let mut world = Self::with_server(seed).await;
+        world.archivist.start().await;
+        world
+    }
+
+    /// Only the server runs; `archivist` can be started.
+    pub async fn with_server(seed: u64) -> Self {
+        let mut world = Self::planned(seed);
+        world.seed_demo().await;
+        world.server.start().await;
+        assert_eq!(world.server.ready["http"], world.url);
+        let code = world.codes["archivist"].clone();
+        world.archivist.set("LOTSE_SERVER_PAIRING_CODE", &code);
+        world
+    }
+
+    /// Nothing runs yet.
+    pub fn planned(seed: u64) -> Self {
+        let folder = tempfile::Builder::new().prefix("lotse-world-").tempdir().unwrap();
+        let (http, archive) = (free_port(), free_port());
+        let url = format!("http://127.0.0.1:{http}");
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let server = Program::new(
+            "server",
+            "lotse-server",
+            &["serve"],
+            &[
+                ("LOTSE_HTTP_LISTEN", format!("127.0.0.1:{http}")),
+                ("LOTSE_DATA_DIR", path("server")),
+                ("LOTSE_DATA_KEYS", path("server-keys")),
+                ("LOTSE_MEDIA_UDP_PORT", "0".into()),
+                ("LOTSE_ARCHIVE_URL", format!("http://127.0.0.1:{archive}")),
+            ],
+            folder.path(),
+        );
+        let archivist = Program::new(
+            "archivist",
+            "lotse-archivist",
+            &["serve"],
+            &[
+                ("LOTSE_SERVER_URL", url.clone()),
+                ("LOTSE_HTTP_LISTEN", format!("127.0.0.1:{archive}")),
+                ("LOTSE_DATA_DIR", path("archivist")),
+                ("LOTSE_DATA_KEYS", path("archivist-keys")),
+            ],
+            folder.path(),
+        );
+        Self { folder, seed, url, server, archivist, codes: HashMap::new() }
+    }
+
+    /// Makes the demo's accounts, registers and pairing codes.
+    pub async fn seed_demo(&mut self) {
+        let admin = Program::new("seed", "lotse-server", &["admin", "seed-demo"], &[], self.folder.path());
+        let mut admin = admin;
+        for key in ["server", "server-keys"] {
+            let setting = if key == "server" { "LOTSE_DATA_DIR" } else { "LOTSE_DATA_KEYS" };
+            admin.set(setting, &self.path(key).display().to_string());
+        }
+        let (code, out, err) = admin.run_to_end().await;
+        assert_eq!(code, Some(0), "seed-demo: {err}");
+        for line in out.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok()) {
+            if line["kind"] == "pairing" {
+                let text = |key: &str| line[key].as_str().unwrap().to_owned();
+                self.codes.insert(text("name"), text("code"));
+            }
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Somebody at a desk: `expert`, `expert2`, `manager` or `admin`.
+    pub async fn person(&self, user: &str) -> Person {
+        Person::log_in(&self.url, user, PASSWORD).await.unwrap()
+    }
+
+    /// A technician with a device of our own in place of glasses: speaks the same protocol, sends no picture by itself.
+    pub async fn technician(&self, device: &str) -> Person {
+        Person::pair(&self.url, &self.codes[device], device).await
+    }
+
+    /// A pair of glasses that sees a clip; it is not started yet.
+    pub fn glasses(&self, name: &str) -> GlassesSettings {
+        GlassesSettings::new(self, name)
+    }
+
+    /// Glasses with the workshop clip, running.
+    pub async fn started_glasses(&self, name: &str) -> Glasses {
+        self.glasses(name).start().await
+    }
+
+    /// A link of its own to the server, at first without any fault.
+    pub async fn link(&self) -> Link {
+        Link::to(&self.url, self.seed).await
+    }
+
+    /// The server's fingerprint, from a source beside the bundle: the key that the pairing answered with.
+    pub fn fingerprint(&self, person: &Person) -> Digest {
+        lotse_protocol::envelope::fingerprint(&person.server_key.expect("a paired device knows the server's key"))
+    }
+
+    /// Sound or picture stored anywhere by the archivist, bytes.
+    pub fn media_bytes(&self) -> u64 {
+        disk::files(&self.path("archivist")).iter().filter(|f| disk::is_media(f)).map(|f| disk::size(f)).sum()
+    }
+
+    pub fn assert_no_panic(&self) {
+        self.server.assert_no_panic();
+        self.archivist.assert_no_panic();
+    }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
