@@ -86,6 +86,7 @@ export class OpenCase {
       (e) => this.#entry(e),
       () => (this.checked = { ...this.#log.checked }),
     );
+    link.claim(id);
     this.#off.push(link.listen((m) => this.#received(m)));
     this.#off.push(link.whenOpen(() => this.#resume()));
   }
@@ -93,7 +94,7 @@ export class OpenCase {
   close(): void {
     this.#wanted = false;
     clearTimeout(this.#showing);
-    this.link.send({ type: 'close_case', case: this.id });
+    this.link.release(this.id);
     for (const off of this.#off) off();
     for (const p of this.#pending.values()) p.failed(new Error('the case was closed'));
     this.#pending.clear();

@@ -30,6 +30,7 @@ export class LiveLink {
 
   #socket: WebSocket | null = null;
   #listeners = new Set<Listener>();
+  #claims = new Map<string, number>();
   #onOpen = new Set<() => void>();
   #attempt = 0;
   #wanted = false;
@@ -73,6 +74,21 @@ export class LiveLink {
   listen(listener: Listener): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** Somebody in this page reads this case. */
+  claim(caseId: string): void {
+    this.#claims.set(caseId, (this.#claims.get(caseId) ?? 0) + 1);
+  }
+
+  /** The last reader gone closes the case at the server; the next page may already have opened it. */
+  release(caseId: string): void {
+    const left = (this.#claims.get(caseId) ?? 1) - 1;
+    if (left > 0) this.#claims.set(caseId, left);
+    else {
+      this.#claims.delete(caseId);
+      this.send({ type: 'close_case', case: caseId });
+    }
   }
 
   /** Called now if connected, and at every reconnect. */
