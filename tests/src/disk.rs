@@ -20,11 +20,9 @@ pub fn size(file: &Path) -> u64 {
     std::fs::metadata(file).map(|m| m.len()).unwrap_or(0)
 }
 
-/// Would this file hold recorded media, whole or growing?
+/// Does this file of the archivist hold recorded media, finished or growing, or a bundle being made?
 pub fn is_media(file: &Path) -> bool {
-    let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let settings = ["key", "toml", "json", "log", "lock"].iter().any(|e| name.ends_with(e));
-    !settings && file.components().any(|c| matches!(c.as_os_str().to_str(), Some("media" | "journal" | "open")))
+    file.components().any(|c| matches!(c.as_os_str().to_str(), Some("fragments" | "spool")))
 }
 
 /// Files below `folder` that hold one of these byte strings.
