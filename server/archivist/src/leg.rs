@@ -14,6 +14,7 @@ use std::{
 
 use bytes::BytesMut;
 use ed25519_dalek::SigningKey;
+use lotse_interceptor::{RTCP_TAP_SLOT, RTX_DECAP_SLOT, RtcpTap, RtxDecap};
 use lotse_protocol::{
     envelope,
     id::{Pseudonym, SessionId, TrackId},
@@ -21,6 +22,7 @@ use lotse_protocol::{
 };
 use rtc::{
     data_channel::RTCDataChannelInit,
+    dtls::extension::extension_use_srtp::SrtpProtectionProfile,
     peer_connection::{
         RTCPeerConnection, RTCPeerConnectionBuilder,
         configuration::{
@@ -33,7 +35,8 @@ use rtc::{
         state::RTCPeerConnectionState,
         transport::{RTCDtlsRole, RTCIceCandidateInit},
     },
-    rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication,
+    interceptor::{NackGeneratorBuilder, ReceiverReportBuilder, Registry, Slot},
+    rtcp::{payload_feedbacks::picture_loss_indication::PictureLossIndication, sender_report::SenderReport},
     rtp_transceiver::{
         RTCRtpReceiverId,
         rtp_sender::{RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpHeaderExtensionCapability, RtpCodecKind},
@@ -47,7 +50,6 @@ use crate::{
     clock::ntp_to_us,
     depacketize::Packet,
     error::{ArchivistError, Result},
-    intake::{Reports, registry},
     link::ServerClock,
     recording::Feed,
 };
@@ -58,6 +60,10 @@ pub const QUEUE: usize = 64;
 const BURST: usize = 64;
 /// Time to connect, and silence after which the leg counts as lost.
 const CONNECT_WITHIN: Duration = Duration::from_secs(15);
+/// Below the time of a frame, so that most holes close within one.
+const NACK_EVERY: Duration = Duration::from_millis(20);
+/// After this many requests a packet is gone; `track` gives up its hole a little later.
+const NACK_TRIES: u16 = 10;
 /// The core wants to be called at least this often.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -85,7 +91,6 @@ pub struct Leg {
     socket: UdpSocket,
     local: SocketAddr,
     core: RTCPeerConnection,
-    reports: Reports,
     /// Which track a stream carries, by the newest offer.
     streams: HashMap<u32, TrackId>,
     receivers: HashMap<u32, RTCRtpReceiverId>,
@@ -107,7 +112,7 @@ impl Leg {
         let local_ip = route_to(server).await?;
         let socket = UdpSocket::bind((local_ip, 0)).await.map_err(media)?;
         let local = socket.local_addr().map_err(media)?;
-        let (core, reports) = connection(local)?;
+        let core = connection(local)?;
         let mut leg = Self {
             session,
             device_key,
@@ -116,7 +121,6 @@ impl Leg {
             socket,
             local,
             core,
-            reports,
             streams: HashMap::new(),
             receivers: HashMap::new(),
             connected: false,
@@ -192,22 +196,26 @@ impl Leg {
     fn take_media(&mut self) {
         let arrival_us = self.clock.now_us();
         while let Some(read) = self.core.poll_read() {
-            if let RTCMessage::RtpPacket(_, packet) = read.message
-                && let Some(track) = self.streams.get(&packet.header.ssrc)
-            {
-                let packet = Packet {
-                    seq: packet.header.sequence_number,
-                    timestamp: packet.header.timestamp,
-                    marker: packet.header.marker,
-                    payload: packet.payload,
-                    arrival_us,
-                };
-                self.feed.packet(*track, packet);
-            }
-        }
-        for report in self.reports.take() {
-            if let Some(track) = self.streams.get(&report.ssrc) {
-                self.feed.report(*track, report.rtp, ntp_to_us(report.ntp), arrival_us);
+            match read.message {
+                RTCMessage::RtpPacket(_, packet) => {
+                    let Some(track) = self.streams.get(&packet.header.ssrc) else { continue };
+                    let packet = Packet {
+                        seq: packet.header.sequence_number,
+                        timestamp: packet.header.timestamp,
+                        marker: packet.header.marker,
+                        payload: packet.payload,
+                        arrival_us,
+                    };
+                    self.feed.packet(*track, packet);
+                }
+                RTCMessage::RtcpPacket(_, packets) => {
+                    for report in packets.iter().filter_map(|p| p.as_any().downcast_ref::<SenderReport>()) {
+                        if let Some(track) = self.streams.get(&report.ssrc) {
+                            self.feed.report(*track, report.rtp_time, ntp_to_us(report.ntp_time), arrival_us);
+                        }
+                    }
+                }
+                _ => {}
             }
         }
     }
@@ -313,13 +321,22 @@ fn media(e: impl std::fmt::Display) -> ArchivistError {
     ArchivistError::Media(e.to_string())
 }
 
-fn connection(local: SocketAddr) -> Result<(RTCPeerConnection, Reports)> {
+fn connection(local: SocketAddr) -> Result<RTCPeerConnection> {
     let settings = SettingEngineBuilder::new()
         .with_answering_dtls_role(RTCDtlsRole::Client)
         .with_include_loopback_candidate(true)
+        .with_srtp_protection_profiles(vec![
+            SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
+            SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
+        ])
         .with_ice_timeouts(Some(Duration::from_secs(4)), Some(Duration::from_secs(4)), Some(Duration::from_secs(1)))
         .build();
-    let (registry, reports) = registry();
+    let nack = NackGeneratorBuilder::new().with_interval(NACK_EVERY).with_max_nacks_per_packet(NACK_TRIES).build();
+    let registry = Registry::new()
+        .with(RTX_DECAP_SLOT, RtxDecap::default())
+        .with(Slot::NackGenerator, nack)
+        .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build())
+        .with(RTCP_TAP_SLOT, RtcpTap::default());
     let mut core = RTCPeerConnectionBuilder::new()
         .with_media_engine(media_engine()?)
         .with_setting_engine(settings)
@@ -336,7 +353,7 @@ fn connection(local: SocketAddr) -> Result<(RTCPeerConnection, Reports)> {
         ..Default::default()
     };
     core.create_data_channel(POINTER_CHANNEL, Some(pointer)).map_err(media)?;
-    Ok((core, reports))
+    Ok(core)
 }
 
 fn media_engine() -> Result<MediaEngine> {

@@ -20,7 +20,6 @@ pub mod fragment;
 pub mod grant;
 pub mod http;
 pub mod index;
-pub mod intake;
 pub mod journal;
 pub mod keys;
 pub mod leg;

@@ -1,5 +1,7 @@
 //! What tests of the recorder share: real packets from ffmpeg, and a recorder in a temporary folder.
 
+#![allow(dead_code)]
+
 use std::{
     collections::HashMap,
     net::UdpSocket,
@@ -85,8 +87,6 @@ pub(crate) fn info(codec: Codec) -> TrackInfo {
 
 pub(crate) struct Stage {
     pub(crate) dir: tempfile::TempDir,
-    /// Read by the crash test only.
-    #[allow(dead_code)]
     pub(crate) keys: Arc<Keys>,
     pub(crate) case: CaseId,
     pub(crate) owner: Pseudonym,
