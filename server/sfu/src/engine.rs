@@ -183,10 +183,8 @@ impl Engine {
             .with_answering_dtls_role(RTCDtlsRole::Server)
             .with_ice_credentials(ufrag.to_owned(), password.to_owned())
             .with_include_loopback_candidate(true)
-            .with_srtp_protection_profiles(vec![
-                SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
-                SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
-            ])
+            // Alone, because the client's order would decide: browsers name the slower AES-CM with SHA-1 first.
+            .with_srtp_protection_profiles(vec![SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm])
             .with_crypto_provider(self.crypto.clone())
             .build();
         let configuration = RTCConfigurationBuilder::new().with_certificates(vec![self.certificate.clone()]).build();

@@ -10,6 +10,7 @@ use lotse_protocol::signal::{Codec, Leg as LegState, Line, Offer, POINTER_CHANNE
 use rtc::data_channel::{RTCDataChannelId, RTCDataChannelInit};
 use rtc::peer_connection::RTCPeerConnection;
 use rtc::peer_connection::sdp::RTCSessionDescription;
+use rtc::peer_connection::transport::RTCDtlsTransportState;
 use rtc::rtp_transceiver::{RTCRtpSenderId, RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 
 use crate::engine::{self, Engine, core};
@@ -323,6 +324,13 @@ impl Leg {
 
     /// Why the leg has to go, if so.
     pub(crate) fn gone(&self, now: Instant) -> Option<&'static str> {
+        // The core tells nobody of a client's goodbye (DTLS close_notify) while ICE still stands.
+        let farewell = |sctp: rtc::peer_connection::transport::RTCSctpTransport<'_>| {
+            sctp.transport().state() == RTCDtlsTransportState::Closed
+        };
+        if self.connected && self.connection.sctp().is_some_and(farewell) {
+            return Some("bye");
+        }
         let silent = now.saturating_duration_since(self.last_valid);
         let patience = match (self.answered, self.connected) {
             (false, _) => return (now >= self.created + UNANSWERED).then_some("timeout"),

@@ -15,7 +15,7 @@ use lotse_sfu::{LegKind, Sfu, SfuConfig, SfuEvent, start};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::Client;
+use super::{Client, relay::Relay};
 
 /// Longest wait for anything.
 pub const LIMIT: Duration = Duration::from_secs(10);
@@ -50,6 +50,8 @@ pub struct World {
     pub clients: HashMap<Pseudonym, Client>,
     pub offers: HashMap<Pseudonym, Offer>,
     pub seen: Vec<SfuEvent>,
+    /// Paths of those who do not reach the SFU directly.
+    pub relays: HashMap<Pseudonym, Relay>,
     events: mpsc::Receiver<SfuEvent>,
 }
 
@@ -64,6 +66,7 @@ impl World {
             clients: HashMap::new(),
             offers: HashMap::new(),
             seen: Vec::new(),
+            relays: HashMap::new(),
             events,
         }
     }
@@ -75,6 +78,28 @@ impl World {
         }
         self.sfu.join(self.room, who, kind, publish).await.expect("joined");
         self.until("connected", |world| world.clients[&who].inbox.lock().expect("inbox").connected).await;
+    }
+
+    /// Like `join`, over a path that loses media.
+    pub async fn join_over(&mut self, loss: f64, seed: u64, who: Pseudonym, kind: LegKind, publish: Vec<TrackInfo>) {
+        let port = self.port().await;
+        self.relays.insert(who, Relay::new(port, loss, seed).await);
+        self.join(who, kind, publish).await;
+    }
+
+    /// The port of the room's worker: the one a throw-away leg is offered.
+    pub async fn port(&mut self) -> u16 {
+        let who = person(u128::MAX);
+        self.sfu.join(self.room, who, LegKind::Person, vec![]).await.expect("joined");
+        let sdp = loop {
+            match self.events.recv().await.expect("a running SFU") {
+                SfuEvent::Offer { who: to, offer, .. } if to == who => break offer.sdp,
+                event => self.on_event(event).await,
+            }
+        };
+        self.sfu.leave(self.room, who).await;
+        let candidate = sdp.lines().find(|line| line.starts_with("a=candidate:")).expect("a candidate");
+        candidate.split(' ').nth(5).expect("a port").parse().expect("a number")
     }
 
     pub async fn open(&mut self, who: Pseudonym) {
@@ -104,7 +129,13 @@ impl World {
         if let SfuEvent::Offer { room, who, offer } = &event
             && let Some(client) = self.clients.get_mut(who)
         {
-            let answer = client.answer(offer).await;
+            let mut offer = offer.clone();
+            if let Some(relay) = self.relays.get(who) {
+                for port in self.sfu.udp_ports() {
+                    offer.sdp = offer.sdp.replace(&format!(" {port} typ host"), &format!(" {} typ host", relay.port));
+                }
+            }
+            let answer = client.answer(&offer).await;
             self.offers.insert(*who, offer.clone());
             self.sfu.answer(*room, *who, answer).await.expect("the answer is taken");
         }
