@@ -24,6 +24,10 @@ const SPEAK_MS = 200;
 const SPEAKS = 0.015;
 /** No offer or no connection within this long: start afresh. */
 const JOIN_TIMEOUT_MS = 12_000;
+/** The browser may find its way back by itself within this. */
+const DISCONNECTED_MS = 4_000;
+/** Legs are told once a second; none for this long after a reconnect: ours is gone. */
+const LEGS_TIMEOUT_MS = 3_000;
 
 export interface Downlink {
   mid: string;
@@ -64,8 +68,7 @@ export class RtcSession {
     if (this.#wanted) return;
     this.#wanted = true;
     this.#off.push(this.link.listen((m) => this.#received(m)));
-    // A new socket is a new leg for the server.
-    this.#off.push(this.link.whenOpen(() => this.#join()));
+    this.#off.push(this.link.whenOpen(() => this.#reopened()));
     this.#timers.push(window.setInterval(() => this.#listenWhoSpeaks(), SPEAK_MS));
   }
 
@@ -122,11 +125,23 @@ export class RtcSession {
     this.#watch();
   }
 
-  #watch(): void {
+  /** A leg outlives its socket: media go on unless the server no longer counts us among its legs. */
+  #reopened(): void {
+    if (this.state !== 'connected') {
+      this.#join();
+      return;
+    }
+    const before = this.legs;
+    window.setTimeout(() => {
+      if (this.#wanted && this.legs === before) this.#join();
+    }, LEGS_TIMEOUT_MS);
+  }
+
+  #watch(ms = JOIN_TIMEOUT_MS): void {
     clearTimeout(this.#watchdog);
     this.#watchdog = window.setTimeout(() => {
       if (this.#wanted && this.state !== 'connected') this.#again();
-    }, JOIN_TIMEOUT_MS);
+    }, ms);
   }
 
   #again(): void {
@@ -204,7 +219,7 @@ export class RtcSession {
       } else if (pc.connectionState === 'failed') this.#again();
       else if (pc.connectionState === 'disconnected') {
         this.state = 'broken';
-        this.#watch();
+        this.#watch(DISCONNECTED_MS);
       }
     };
     return pc;

@@ -13,6 +13,8 @@ const BEHIND_S = 4;
 const KEEP_S = 60;
 /** Fragments in flight per lane. */
 const IN_FLIGHT = 3;
+/** A fragment the browser dropped is appended again this often. */
+const MAX_TRIES = 3;
 /** After a failure the archive is asked again. */
 const RETRY_MS = 2_000;
 
@@ -29,6 +31,7 @@ export class LanePlayer {
   #url: string;
   #buffer: SourceBuffer | null = null;
   #appended = new Set<string>();
+  #tries = new Map<string, number>();
   #flying = new Set<string>();
   #ready: { piece: Piece; plain: Bytes }[] = [];
   #mime = '';
@@ -67,6 +70,12 @@ export class LanePlayer {
     return pieceAt(this.lane, t) !== null;
   }
 
+  /** The playhead was put here. */
+  seek(t: number): void {
+    this.#target = t;
+    if (this.element.readyState > 0) this.element.currentTime = t;
+  }
+
   /** Loads around `t`. Cheap when there is nothing to do. */
   want(t: number, now: number): void {
     this.#target = t;
@@ -75,6 +84,8 @@ export class LanePlayer {
       if (this.#flying.size >= IN_FLIGHT) break;
       if (!this.#isNear(p, BEHIND_S, AHEAD_S)) continue;
       const id = p.segment.digest;
+      // The browser may give up what it holds when memory is short.
+      if (this.#appended.has(id) && !this.#buffer?.updating && !this.has((p.from + p.to) / 2)) this.#again(id);
       if (!p.segment.key || this.#appended.has(id) || this.#flying.has(id) || this.damaged.has(id)) continue;
       this.#flying.add(id);
       void this.#fetch(p);
@@ -124,6 +135,7 @@ export class LanePlayer {
       this.#mime = next.piece.segment.body.mime;
       this.#buffer = this.#media.addSourceBuffer(this.#mime);
       this.#buffer.addEventListener('updateend', () => {
+        this.#settle();
         this.onChange();
         this.#pump();
       });
@@ -145,12 +157,36 @@ export class LanePlayer {
         this.#mime = piece.segment.body.mime;
         buffer.changeType(this.#mime);
       }
+      // The length of a fragment's last frame is a guess; it must not cut the key frame of what follows and is there already.
+      const following = this.#after(piece);
+      if (following) buffer.appendWindowEnd = following.from + 1e-6;
       buffer.timestampOffset = piece.from - piece.segment.body.media_start_ms / 1000;
       buffer.appendBuffer(plain);
       this.#appended.add(piece.segment.digest);
     } catch (e) {
       if ((e as DOMException).name === 'QuotaExceededError') this.#retryAt = performance.now() + RETRY_MS;
       else this.problem = 'damaged';
+    }
+  }
+
+  #again(id: string): void {
+    const tries = this.#tries.get(id) ?? 0;
+    if (tries >= MAX_TRIES) return;
+    this.#tries.set(id, tries + 1);
+    this.#appended.delete(id);
+  }
+
+  /** The piece right after this one, if it is in the buffer. */
+  #after(piece: Piece): Piece | null {
+    const next = this.lane.pieces[this.lane.pieces.indexOf(piece) + 1];
+    return next && this.#appended.has(next.segment.digest) && next.from - piece.to < 0.25 ? next : null;
+  }
+
+  /** A still element goes to the playhead as soon as the picture there is loaded. */
+  #settle(): void {
+    const e = this.element;
+    if (e.paused && !e.seeking && this.has(this.#target) && Math.abs(e.currentTime - this.#target) > 0.001) {
+      e.currentTime = this.#target;
     }
   }
 

@@ -185,7 +185,7 @@ export class Player {
   }
 
   #place(p: LanePlayer | null): void {
-    if (p) p.element.currentTime = this.time;
+    p?.seek(this.time);
   }
 
   #still(): void {

@@ -6,8 +6,8 @@ import type { Session } from '@bindings/session';
 import type { FrameId } from '@bindings/ids';
 import type { CaseView, Moment, Segment } from '../protocol/fold';
 
-/** Fragments of one continuous track are laid end to end while the clock fit moves them by less than this. */
-const SNAP_S = 0.02;
+/** A run is laid by one anchor; two clocks 50 ppm apart drift 15 ms in this time. */
+const RUN_S = 300;
 /** Silence between fragments shorter than this is no gap for the eye, s. */
 const SMALL_GAP_S = 0.25;
 
@@ -87,21 +87,41 @@ function laneOf(segments: Segment[], kind: 'video' | 'voice', start_ms: number):
   });
 }
 
+/** Lays fragments on the line. Those of one unbroken run keep their exact RTP distances: the fit of a young track wanders. */
 function pieces(segments: Segment[], start_ms: number): Piece[] {
   const sorted = [...segments].sort((a, b) => a.body.start_us - b.body.start_us);
   const out: Piece[] = [];
-  for (const segment of sorted) {
-    const b = segment.body;
-    const rate = b.info.source === 'voice' ? 48_000 : 90_000;
-    let from = (b.start_us / 1000 - start_ms) / 1000;
-    const last = out.at(-1);
-    if (last && last.segment.body.info.track === b.info.track && last.segment.body.rtp_end === b.rtp_start) {
-      const next = last.from + (b.rtp_start - last.segment.body.rtp_start) / rate;
-      if (Math.abs(next - from) < SNAP_S) from = next;
+  for (let i = 0; i < sorted.length; ) {
+    const run = runFrom(sorted, i);
+    i += run.length;
+    const first = run[0]!.body;
+    const rate = first.info.source === 'voice' ? 48_000 : 90_000;
+    const since = (rtp: number) => (rtp - first.rtp_start) / rate;
+    const zero = median(run.map((s) => (s.body.start_us / 1000 - start_ms) / 1000 - since(s.body.rtp_start)));
+    for (const segment of run) {
+      const { rtp_start, rtp_end } = segment.body;
+      out.push({ segment, from: zero + since(rtp_start), to: zero + since(Math.max(rtp_start, rtp_end)), rate });
     }
-    out.push({ segment, from, to: from + Math.max(0, b.rtp_end - b.rtp_start) / rate, rate });
   }
   return out;
+}
+
+/** Fragments from `i` on that follow each other without a hole, at most RUN_S of them. */
+function runFrom(sorted: Segment[], i: number): Segment[] {
+  const run = [sorted[i]!];
+  for (let k = i + 1; k < sorted.length; k++) {
+    const last = run.at(-1)!.body;
+    const next = sorted[k]!.body;
+    const long = (next.start_us - run[0]!.body.start_us) / 1e6 > RUN_S;
+    if (long || next.info.track !== last.info.track || next.rtp_start !== last.rtp_end) break;
+    run.push(sorted[k]!);
+  }
+  return run;
+}
+
+function median(values: number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[sorted.length >> 1] ?? 0;
 }
 
 /** The piece that covers this time; a piece also covers the small silence after it. */
