@@ -13,8 +13,8 @@ use bytes::Bytes;
 use super::{VoicePacket, per_ms};
 
 /// Delay is kept between these, ms: below, one 20 ms packet and one block do not fit; above, people interrupt each other.
-pub(super) const MIN_DELAY_MS: f64 = 40.0;
-pub(super) const MAX_DELAY_MS: f64 = 200.0;
+const MIN_DELAY_MS: f64 = 40.0;
+const MAX_DELAY_MS: f64 = 200.0;
 /// On top of the measured jitter, ms: one 20 ms packet is needed whole before its first sample is heard.
 const MARGIN_MS: f64 = 20.0;
 /// Packets the jitter is measured over: 5 s of 20 ms.
@@ -134,13 +134,8 @@ impl Buffer {
         self.samples_until(now) - self.earliest - self.delay
     }
 
-    /// How long after its earliest possible arrival this time would be heard now, samples.
-    pub(super) fn age(&self, now: Instant, time: f64) -> f64 {
-        self.samples_until(now) - self.earliest - time
-    }
-
-    /// Delay aimed at, ms.
-    pub(super) fn delay_ms(&self) -> f64 {
+    #[cfg(test)]
+    fn delay_ms(&self) -> f64 {
         self.delay / per_ms(1.0)
     }
 

@@ -9,7 +9,7 @@ use opus::{Channels, Decoder};
 
 use super::{
     Counters, SAMPLE_RATE, VoicePacket,
-    buffer::{Buffer, MAX_DELAY_MS, Pushed},
+    buffer::{Buffer, Pushed},
     per_ms,
 };
 
@@ -29,6 +29,8 @@ const SPEED_SLEW: f64 = 0.000_2;
 const QUIET_FIX_MS: f64 = 20.0;
 /// Below this effective value (-50 dBFS) a packet is quiet.
 const QUIET: f32 = 0.003;
+/// A late packet is waited for until the voice is so far behind, ms.
+const HOLD_MS: f64 = 40.0;
 /// Further behind than this, ms, packets are skipped.
 const SKIP_MS: f64 = 150.0;
 /// What is left of a jump after each sample: gone in about 4 ms.
@@ -121,11 +123,6 @@ impl Voice {
     /// The RTP time heard next; `None` while silent.
     pub(super) fn position(&self) -> Option<f64> {
         self.next.map(|next| next as f64 - self.ahead.len() as f64 + self.phase)
-    }
-
-    /// Delay aimed at, ms.
-    pub(super) fn delay_ms(&self) -> f64 {
-        self.buffer.delay_ms()
     }
 
     /// Samples ahead of the wanted delay; negative: behind.
@@ -243,11 +240,13 @@ impl Voice {
         }
     }
 
-    /// Nothing is there: wait for it with filled sound, as long as the delay may grow.
+    /// Nothing is there: wait for it with filled sound, as long as the delay may grow; then it is lost.
     fn hold(&mut self, now: Instant, next: i64) {
-        let age = self.buffer.age(now, next as f64 - self.ahead.len() as f64);
-        if self.filled >= FILLED_MAX || age > per_ms(MAX_DELAY_MS) {
+        if self.filled >= FILLED_MAX {
             return self.fall_silent();
+        }
+        if self.off(now) < -per_ms(HOLD_MS) {
+            self.next = Some(next + self.length as i64);
         }
         self.undecided += 1;
         self.fill(self.length);

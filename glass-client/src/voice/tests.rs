@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use opus::{Application, Channels, Encoder};
 use proptest::prelude::*;
-use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::*;
 
@@ -88,7 +88,7 @@ impl Network {
             }
             seq = seq.wrapping_add(1);
             let time = (FIRST_TIME as u32).wrapping_add(n * 960);
-            let mut arrives = sent_ms + 20.0 + WAY_MS - 20.0 + random.random_range(0.0..=self.jitter_ms);
+            let mut arrives = sent_ms + WAY_MS + random.random_range(0.0..=self.jitter_ms);
             if let Some((from, to)) = self.held
                 && (from..to).contains(&arrives)
             {
@@ -163,7 +163,7 @@ fn a_calm_network_changes_nothing() {
     assert!(heard.counters.played > 490);
     let noise = heard.worst_noise_db(TONE);
     assert!(noise < -25.0, "{noise} dB");
-    assert!(heard.steepest() < STEEPEST * 1.2, "{}", heard.steepest());
+    assert!(heard.steepest() < STEEPEST * 1.4, "{}", heard.steepest());
     let (least, most) = heard.delay_between(1.0, 10.0);
     assert!(least > 25.0 && most < 60.0, "{least} to {most} ms");
 }
@@ -198,7 +198,7 @@ fn a_third_lost_is_bad_but_bounded() {
     assert!((0.25..0.42).contains(&share), "{share}");
     assert!(heard.sound.iter().all(|s| s.is_finite() && s.abs() < 1.0));
     let (_, most) = heard.delay_between(2.0, 20.0);
-    assert!(most < 200.0, "{most} ms");
+    assert!(most < 150.0, "{most} ms");
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn a_sender_with_another_clock_is_followed() {
         assert!(least > 20.0 && most < 75.0, "{drift}: {least} to {most} ms");
         let noise = heard.worst_noise_db(TONE * (1.0 + drift));
         assert!(noise < -20.0, "{drift}: {noise} dB");
-        assert!(heard.steepest() < STEEPEST * 1.2, "{drift}: {}", heard.steepest());
+        assert!(heard.steepest() < STEEPEST * 1.4, "{drift}: {}", heard.steepest());
     }
 }
 
