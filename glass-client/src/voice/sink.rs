@@ -131,7 +131,7 @@ pub(super) struct Device {
 
 impl Device {
     fn open(alsa: Option<&str>) -> Result<Self, Failure> {
-        Self::build(alsa).map_err(|e| (e.to_string(), NO_DEVICE))
+        Self::build(alsa).map_err(|e| (format!("no sound device can be used: {e}"), NO_DEVICE))
     }
 
     fn build(alsa: Option<&str>) -> Result<Self, gst::glib::BoolError> {

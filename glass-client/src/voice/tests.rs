@@ -130,10 +130,10 @@ impl Heard {
         (part.iter().copied().fold(f64::MAX, f64::min), part.iter().copied().fold(f64::MIN, f64::max))
     }
 
-    /// Worst ratio of what is not the tone to the tone, dB, over windows of 50 ms. The frequency is that heard, Hz.
+    /// Worst ratio of what is not the tone to the tone, dB, over windows of 50 ms. The last half second is the sender's end. The frequency is that heard, Hz.
     fn worst_noise_db(&self, hz: f64) -> f64 {
         let mut worst = f64::MIN;
-        for window in self.sound[48_000..].chunks_exact(2_400) {
+        for window in self.sound[48_000..self.sound.len() - 24_000].chunks_exact(2_400) {
             let (mut c, mut s) = (0.0, 0.0);
             for (i, x) in window.iter().enumerate() {
                 let w = std::f64::consts::TAU * hz * i as f64 / 48_000.0;
@@ -214,8 +214,8 @@ fn a_sender_with_another_clock_is_followed() {
     for drift in [100e-6, -100e-6, 0.003, -0.003] {
         let heard = Network { drift, ..CALM }.send(60, 6);
         assert_eq!((heard.counters.concealed, heard.counters.dropped, heard.counters.late), (0, 0, 0), "{drift}");
-        let (least, most) = heard.delay_between(10.0, 60.0);
-        assert!(least > 20.0 && most < 75.0, "{drift}: {least} to {most} ms");
+        let (least, most) = heard.delay_between(10.0, 59.0);
+        assert!(least > 15.0 && most < 60.0, "{drift}: {least} to {most} ms");
         let noise = heard.worst_noise_db(TONE * (1.0 + drift));
         assert!(noise < -20.0, "{drift}: {noise} dB");
         assert!(heard.steepest() < STEEPEST * 1.4, "{drift}: {}", heard.steepest());
