@@ -11,8 +11,10 @@ use lotse_protocol::id::TrackId;
 pub(crate) const HEARD: usize = 3;
 /// A voice is replaced only by one clearly louder, dB.
 const MARGIN_DB: f32 = 6.0;
-/// A voice that came in stays at least this long: a word.
+/// A voice that came in stays at least this long, a word, unless it is quieter than `SPEECH`.
 const HOLD: Duration = Duration::from_millis(1_000);
+/// Speech is louder than this, dB above silence (-87 dBov): breath and hum hold no place.
+const SPEECH: f32 = 40.0;
 /// A voice not heard from for this long counts as silent.
 const GONE: Duration = Duration::from_millis(500);
 /// Weight of one packet in the smoothed level: about ten packets of 20 ms.
@@ -71,7 +73,7 @@ impl Voices {
             let quietest = self
                 .voices
                 .iter_mut()
-                .filter(|voice| voice.heard_since.is_some_and(|since| now >= since + HOLD))
+                .filter(|voice| voice.heard_since.is_some_and(|since| now >= since + HOLD || voice.level_at(now) < SPEECH))
                 .min_by(|a, b| a.level_at(now).total_cmp(&b.level_at(now)));
             match quietest {
                 Some(quietest) if level > quietest.level_at(now) + MARGIN_DB => quietest.heard_since = None,
@@ -122,6 +124,16 @@ mod tests {
             last = talk(&mut voices, &[Some(30), Some(90), Some(30), Some(25)], &mut at);
         }
         assert_eq!(last, [true, false, true, true]);
+    }
+
+    #[test]
+    fn a_whisper_that_came_first_gives_way_at_once() {
+        let (mut voices, at) = (voices(4), Instant::now());
+        for place in [3, 0, 1] {
+            assert!(voices.on_packet(place, Some(if place == 3 { 120 } else { 30 }), at));
+        }
+        let after = (1..20).find(|_| voices.on_packet(2, Some(30), at)).expect("heard");
+        assert!(after <= 3, "after {after} packets");
     }
 
     #[test]
