@@ -187,7 +187,10 @@ async fn replayed_and_forged_commands_change_nothing() {
     let (text, s) = signed(&fields);
     let lonely = [ItemRef { digest: Digest::of(b"nowhere"), key: Some(ItemKey([1; 32])), bytes: None }];
     assert_eq!(commit(&text, s, &lonely).await.unwrap_err().code, "missing_item");
-    assert_eq!(commit(&text, s, &[]).await.unwrap_err().code, "missing_key");
+    let (keyless, mut without) = technician.prepare(case, message()).await.unwrap();
+    without[0].key = None;
+    let (unopened, of_it) = signed(&keyless);
+    assert_eq!(commit(&unopened, of_it, &without).await.unwrap_err().code, "missing_key");
     let mut lie = items.clone();
     lie[0].digest = Digest::of(b"nowhere");
     assert_eq!(commit(&text, s, &lie).await.unwrap_err().code, "digest_mismatch");

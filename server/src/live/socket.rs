@@ -45,6 +45,8 @@ const PING_EVERY: Duration = Duration::from_secs(5);
 const SILENT_AFTER: Duration = Duration::from_secs(15);
 /// One message must leave within this, or the socket is too slow.
 const SEND_WITHIN: Duration = Duration::from_secs(5);
+/// A closed socket is read on for this long at most, for the other side's own close.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// Events read from the store at once while catching up; between two readings commands are answered.
 const CATCH_UP: u32 = 50;
 /// How often the login or device behind a socket is checked again.
@@ -88,8 +90,9 @@ pub(super) struct Socket {
 
 /// `GET /api/v1/live`
 pub async fn live(State(app): State<Arc<App>>, caller: Caller, upgrade: WebSocketUpgrade) -> Response {
-    // Twice the limit is still read, so that the sender can be told what was wrong.
-    upgrade.max_message_size(2 * MAX_MESSAGE_BYTES).max_frame_size(2 * MAX_MESSAGE_BYTES).on_upgrade(move |ws| async move {
+    // Somewhat more than the limit is still read, so that the sender can be told what was wrong. Beyond that it is cut off.
+    let most = 4 * MAX_MESSAGE_BYTES;
+    upgrade.max_message_size(most).max_frame_size(most).on_upgrade(move |ws| async move {
         let (pusher, pushes, overrun) = push::queue();
         let now = Instant::now();
         let language = Language::of(&caller.account.language);
@@ -142,6 +145,9 @@ impl Socket {
             tracing::info!(conn = self.id, reason, "closing a live socket");
             let frame = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
             let _ = tokio::time::timeout(SEND_WITHIN, self.ws.send(frame)).await;
+            // Bytes left unread would reset the connection, and the reason be lost on its way.
+            let answered = async { while let Some(Ok(_)) = self.ws.recv().await {} };
+            let _ = tokio::time::timeout(CLOSE_WITHIN, answered).await;
         }
     }
 
@@ -156,9 +162,6 @@ impl Socket {
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(()),
             Some(Ok(Message::Close(_))) | None => return Err(End::Gone),
-            Some(Err(e)) if e.to_string().contains("too long") || e.to_string().contains("too large") => {
-                return self.too_large().await;
-            }
             Some(Err(_)) => return Err(End::Gone),
         };
         if text.len() > MAX_MESSAGE_BYTES {
