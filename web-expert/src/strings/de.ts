@@ -161,7 +161,7 @@ export const de = {
     connectingMedia: 'Bild und Ton werden verbunden …',
     gone: (who: string, t: string) => `${who} ist seit ${t} nicht erreichbar. Die Sitzung bleibt offen und geht weiter, sobald die Verbindung steht.`,
     refusedMedia: (who: string) => `${who} nimmt ohne Bild und Ton teil. Text und Anweisungen gehen weiter.`,
-    frozenPicture: 'Das Bild steht. Die Verbindung der Brille ist schwach.',
+    frozenPicture: 'Das Bild steht. Es kommt gerade nichts an.',
     ended: 'Die Sitzung ist beendet.',
     endedAt: (t: string) => `Beendet um ${t}.`,
     noSession: 'In diesem Fall läuft gerade keine Sitzung.',
@@ -200,6 +200,7 @@ export const de = {
     },
     recording: 'Aufnahme',
     notRecording: 'Keine Aufnahme',
+    recordingUnknown: 'Aufnahme unbekannt',
     notRecordingWhy: {
       archivist: 'Kein Archivar in der Sitzung.',
       answers: 'Nicht alle haben der Aufnahme zugestimmt.',
@@ -380,6 +381,7 @@ export const de = {
   marks: (n: number) => plural(n, 'Markierung', 'Markierungen'),
   keys: {
     title: 'Tasten',
+    names: { Space: 'Leertaste', Enter: 'Eingabe', Shift: 'Umschalt', Ctrl: 'Strg', Del: 'Entf' },
     singles: 'Einzelne Buchstaben als Tasten benutzen',
     everywhere: 'Überall',
     help: 'Diese Übersicht',

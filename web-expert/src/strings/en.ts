@@ -163,7 +163,7 @@ export const en: typeof de = {
     connectingMedia: 'Connecting picture and sound …',
     gone: (who: string, t: string) => `${who} cannot be reached since ${t}. The session stays open and goes on once the connection is back.`,
     refusedMedia: (who: string) => `${who} takes part without picture and sound. Text and instructions go on.`,
-    frozenPicture: 'The picture stands still. The connection of the glasses is weak.',
+    frozenPicture: 'The picture stands still. Nothing arrives right now.',
     ended: 'The session has ended.',
     endedAt: (t: string) => `Ended at ${t}.`,
     noSession: 'No session is running in this case.',
@@ -202,6 +202,7 @@ export const en: typeof de = {
     },
     recording: 'Recording',
     notRecording: 'Not recording',
+    recordingUnknown: 'Recording unknown',
     notRecordingWhy: {
       archivist: 'No archivist in the session.',
       answers: 'Not everybody agreed to a recording.',
@@ -382,6 +383,7 @@ export const en: typeof de = {
   marks: (n: number) => plural(n, 'mark', 'marks'),
   keys: {
     title: 'Keys',
+    names: { Space: 'Space', Enter: 'Enter', Shift: 'Shift', Ctrl: 'Ctrl', Del: 'Del' },
     singles: 'Use single letters as keys',
     everywhere: 'Everywhere',
     help: 'This overview',
