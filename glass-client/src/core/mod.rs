@@ -3,7 +3,7 @@
 //! Owns: who is in the session, what was answered, which instruction is shown, which words are offered now.
 //! Never: a socket, a clock, a thread, a pixel. Elsewhere: doing the actions (`app`), drawing the view (`hud`).
 
-mod instructions;
+pub mod instructions;
 pub mod notice;
 pub mod view;
 pub mod word;
@@ -40,6 +40,8 @@ const POOR_LOSS_PCT: f32 = 10.0;
 pub struct Settings {
     pub language: Language,
     pub on_start: bool,
+    /// A case of the last start will be opened first.
+    pub remembers: bool,
     pub card: CaseCard,
 }
 
@@ -74,6 +76,8 @@ pub enum Event {
     CaseOpened { case: CaseId, me: Pseudonym, fresh: bool },
     /// The case remembered from the last start cannot be opened.
     CaseGone,
+    /// A new case was not opened; the reason came as `Refused`.
+    CaseFailed,
     Log(Box<LogEvent>),
     CaughtUp,
     Refused { code: String, message: String },
@@ -213,8 +217,10 @@ impl Core {
                 self.me = Some(me);
                 self.fresh |= fresh;
             }
+            Event::CaseFailed => self.wants_call = false,
             Event::CaseGone => {
                 self.forget_case();
+                self.settings.remembers = false;
                 todo.push(Action::Remember(None));
                 if self.wants_call {
                     todo.push(Action::OpenCase);
@@ -228,7 +234,10 @@ impl Core {
             }
             Event::Archivist(present) => self.archivist = present,
             Event::Pointer { from, message } => self.on_pointer(now_ms, from, &message),
-            Event::Media(up) => self.media = up,
+            Event::Media(up) => {
+                self.media = up;
+                self.joined_media &= up;
+            }
             Event::Legs(legs) => self.legs = legs,
             Event::PictureReady { instruction, origin } => self.instructions.ready(instruction, origin),
             Event::Presented { instruction } => {
@@ -338,6 +347,11 @@ impl Core {
         Ok(todo)
     }
 
+    /// Is the media connection up?
+    pub fn has_media(&self) -> bool {
+        self.media
+    }
+
     pub fn language(&self) -> Language {
         self.settings.language
     }
@@ -374,9 +388,10 @@ impl Core {
         self.connected = true;
         self.connection_lost_ms = None;
         self.not_paired = None;
-        self.joined_media = false;
+        // A media connection outlives a short loss of the socket.
+        self.joined_media = self.media;
         // The shell opens a case it remembers by itself, and then says so or says `CaseGone`.
-        if self.case.is_none() && self.wants_call {
+        if self.case.is_none() && self.wants_call && !self.settings.remembers {
             todo.push(Action::OpenCase);
         }
     }
@@ -403,7 +418,7 @@ impl Core {
                 if let Some(case) = self.case {
                     todo.push(Action::Remember(Some((case, Some(id)))));
                 }
-                if let Some(id) = self.instructions.current_id() {
+                if let Some(id) = self.instructions.current_id().filter(|&id| !self.instructions.is_ready(id)) {
                     todo.push(Action::Prepare(id));
                 }
             }
@@ -490,13 +505,17 @@ impl Core {
         self.drawing = None;
         self.notice = None;
         self.joined_media = false;
+        self.media = false;
         if let Some(case) = self.case {
             // Ended by a person: the next start begins a new case. Ended by the server: it goes on in this one.
             todo.push(Action::Remember((!by_person).then_some((case, None))));
         }
         todo.push(Action::LeaveMedia);
-        if by_person && self.caught_up {
+        if self.caught_up {
             self.wants_call = false;
+        } else if !by_person {
+            // Given up by the server while the link was lost: nobody wanted the end, so the call goes on.
+            self.wants_call = true;
         }
     }
 

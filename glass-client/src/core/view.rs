@@ -156,13 +156,15 @@ impl Core {
             (false, Some(_)) if self.link_lost(now_ms).is_some() => Link::Lost,
             (false, _) => Link::Connecting,
         };
-        let allowed = self.open_session().is_some_and(|s| s.may_record());
+        // Without a link and without media nothing reaches the archivist or anybody.
+        let reached = self.link_lost(now_ms).is_none() || self.media;
+        let allowed = reached && self.open_session().is_some_and(|s| s.may_record());
         let recording = match self.recording_since_ms {
-            Some(since_ms) if self.answer() == Some(Answer::Record) => Recording::On { since_ms },
+            Some(since_ms) if reached && self.answer() == Some(Answer::Record) => Recording::On { since_ms },
             _ if allowed => Recording::Starting,
             _ => Recording::Off,
         };
-        let watching = self.may_send();
+        let watching = reached && self.may_send();
         let watchers = self
             .open_session()
             .filter(|_| watching)
@@ -280,7 +282,7 @@ impl Core {
             let label = if self.private { l.t("KAMERA FREIGEBEN", "SHOW CAMERA") } else { l.t("KAMERA VERDECKEN", "COVER CAMERA") };
             list.push((Privacy, label, matches!(screen, Screen::Live { .. }) && self.private));
         }
-        if self.open_session().is_some() && !confirming && !list.iter().any(|c| c.0 == Cancel) {
+        if self.open_session().is_some() && !confirming {
             list.push((EndCall, l.t("GESPRÄCH BEENDEN", "END CALL"), matches!(screen, Screen::NoMedia { .. })));
         }
         if confirming {

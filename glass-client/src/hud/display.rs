@@ -5,7 +5,7 @@
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, mpsc},
+    sync::{Arc, Condvar, Mutex},
     thread,
 };
 
@@ -44,7 +44,8 @@ pub struct Presented {
 }
 
 impl Hud {
-    pub fn start(mut displays: Vec<Box<dyn Display>>, presented: mpsc::Sender<Presented>) -> Self {
+    /// `presented` is called on the drawing thread.
+    pub fn start(mut displays: Vec<Box<dyn Display>>, presented: impl Fn(Presented) + Send + 'static) -> Self {
         let shared: Arc<(Mutex<Slot>, Condvar)> = Arc::default();
         let slot = shared.clone();
         let thread = thread::spawn(move || {
@@ -63,9 +64,7 @@ impl Hud {
                 }
                 let took_us = started.elapsed().as_micros() as u64;
                 last = Some(drawn.pixels);
-                if presented.send(Presented { instruction: shown(&scene), took_us }).is_err() {
-                    return;
-                }
+                presented(Presented { instruction: shown(&scene), took_us });
             }
         });
         Self { shared, thread: Some(thread) }

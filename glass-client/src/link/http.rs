@@ -111,6 +111,16 @@ impl Api {
         self.post("cases", Some(&token), &body).await
     }
 
+    /// Does the server answer?
+    pub async fn health(&self) -> Result<String, GlassError> {
+        let reply = self.client.get(format!("{}/readyz", self.url)).send().await.map_err(|e| self.unreachable(&e))?;
+        let status = reply.status();
+        if status.is_success() {
+            return Ok(format!("{} answers", self.url));
+        }
+        Err(GlassError::Unreachable { url: self.url.clone(), why: format!("not ready ({status})") })
+    }
+
     /// Sealed bytes of an item.
     pub async fn item(&self, case: CaseId, digest: Digest, now_ms: i64) -> Result<Vec<u8>, GlassError> {
         let token = self.token(now_ms).await?;

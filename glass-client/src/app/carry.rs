@@ -1,0 +1,203 @@
+//! Carries out what the core decided: events, the media connection, devices.
+
+use lotse_protocol::{
+    command::ClientMessage,
+    id::{CaseId, EventId, SessionId},
+    policy::Role,
+    signal::Offer,
+};
+
+use super::{App, Own};
+use crate::{
+    core::{Action, Event},
+    link::{
+        identity::InHand,
+        media::{Media, MediaEvent},
+    },
+};
+
+impl App {
+    pub(super) async fn carry_out(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::OpenCase => self.make_case(),
+                Action::Join => self.join(),
+                Action::Commit { kind, session, payload } => {
+                    let now = self.clock.aligned_ms();
+                    let message = self.author.as_mut().and_then(|a| a.write(kind, session, payload, None, now));
+                    message.into_iter().for_each(|m| self.send(m));
+                }
+                Action::JoinMedia(session) => self.join_media(session).await,
+                Action::LeaveMedia => self.leave_media().await,
+                Action::Send(on) => {
+                    if let Ok(feed) = self.feed.lock() {
+                        feed.send(on);
+                    }
+                }
+                Action::Private(on) => {
+                    if let Ok(feed) = self.feed.lock() {
+                        feed.cover(on);
+                    }
+                }
+                Action::Prepare(id) => self.prepare(id),
+                Action::Retry => {
+                    let feed = self.feed.clone();
+                    // Opening devices may take seconds.
+                    tokio::task::spawn_blocking(move || {
+                        if let Ok(mut feed) = feed.lock() {
+                            feed.restart();
+                        }
+                    });
+                }
+                Action::Remember(state) => {
+                    let in_hand = state.map(|(case, session)| InHand { case, session });
+                    if let Err(e) = self.identity.remember(in_hand) {
+                        tracing::error!("{e}");
+                    }
+                }
+            }
+        }
+    }
+
+    fn make_case(&self) {
+        if let Some((case, _)) = self.case {
+            return self.open(case);
+        }
+        let (api, own, now) = (self.api.clone(), self.own.clone(), self.clock.aligned_ms());
+        tokio::spawn(async move {
+            let made = api.open_case(now).await.map(|summary| summary.case);
+            // The loop has ended: nobody needs the case.
+            let _ = own.send(Own::CaseMade(made)).await;
+        });
+    }
+
+    fn join(&mut self) {
+        let device = &self.config.device;
+        let name = if device.wearer.is_empty() { &device.name } else { &device.wearer };
+        let label = match self.config.hud.language {
+            crate::config::Language::De => format!("Brille {}", device.name),
+            crate::config::Language::En => format!("Smart glasses {}", device.name),
+        };
+        let now = self.clock.aligned_ms();
+        let message =
+            self.author.as_mut().and_then(|a| a.join(Role::Technician, name, &label, self.identity.key(), now));
+        message.into_iter().for_each(|m| self.send(m));
+    }
+
+    pub(super) async fn on_refused(
+        &mut self,
+        id: Option<EventId>,
+        case: Option<CaseId>,
+        last_device_seq: Option<u64>,
+        code: String,
+        message: String,
+    ) {
+        match (code.as_str(), last_device_seq) {
+            ("stale_device_seq", Some(last)) => {
+                let again = self.author.as_mut().map(|a| a.renumber(last)).unwrap_or_default();
+                again.into_iter().for_each(|m| self.send(m));
+                return;
+            }
+            ("no_such_case" | "forbidden", _) if id.is_none() && case.is_some() && case == self.case.map(|c| c.0) => {
+                tracing::warn!("the case of the last start cannot be opened: {message}");
+                self.case = None;
+                self.author = None;
+                self.chain = None;
+                return self.event(Event::CaseGone).await;
+            }
+            // Sent again by itself once the case is open.
+            ("case_not_open" | "busy", _) => return,
+            _ => {}
+        }
+        if let (Some(id), Some(author)) = (id, &mut self.author) {
+            author.settled(id);
+        }
+        self.event(Event::Refused { code, message }).await;
+    }
+
+    async fn join_media(&mut self, session: SessionId) {
+        let Some((case, _)) = self.case else { return };
+        if let Some(old) = self.media.take() {
+            old.close().await;
+        }
+        self.media_generation += 1;
+        let made = Media::new(
+            session,
+            &self.config.server.url,
+            self.media_generation,
+            self.media_events.clone(),
+            self.voices.clone(),
+        );
+        match made.await {
+            Ok(media) => self.media = Some(media),
+            Err(e) => {
+                tracing::warn!("{e}");
+                return self.media_failed().await;
+            }
+        }
+        let publish = self.feed.lock().ok().and_then(|f| f.publisher().map(|p| p.infos())).unwrap_or_default();
+        self.send(ClientMessage::RtcJoin { case, session, publish });
+    }
+
+    async fn leave_media(&mut self) {
+        self.media_generation += 1;
+        if let Some(media) = self.media.take() {
+            media.close().await;
+        }
+        if let Ok(feed) = self.feed.lock()
+            && let Some(publisher) = feed.publisher()
+        {
+            publisher.bind(Vec::new());
+        }
+    }
+
+    pub(super) async fn on_offer(&mut self, session: SessionId, offer: Offer) {
+        let publisher = self.feed.lock().ok().and_then(|f| f.publisher().cloned());
+        let Some((media, publisher)) = self.media.as_mut().filter(|m| m.session() == session).zip(publisher) else {
+            return;
+        };
+        match media.answer(&offer, &publisher, self.identity.key()).await {
+            Ok(answer) => self.send(ClientMessage::RtcAnswer { session, answer }),
+            Err(e) => {
+                tracing::warn!("{e}");
+                self.media_failed().await;
+            }
+        }
+    }
+
+    pub(super) async fn on_media(&mut self, generation: u64, event: MediaEvent) {
+        if generation != self.media_generation {
+            return;
+        }
+        match event {
+            MediaEvent::Connected => {
+                self.media_retry.reset();
+                if let Ok(feed) = self.feed.lock() {
+                    feed.key_frame(lotse_protocol::signal::TrackSource::Main);
+                }
+                self.event(Event::Media(true)).await;
+            }
+            MediaEvent::Failed => {
+                tracing::warn!("the media connection failed");
+                self.media_failed().await;
+            }
+            MediaEvent::Pointer { from, message } => self.event(Event::Pointer { from, message }).await,
+            MediaEvent::KeyFrame(source) => {
+                if let Ok(feed) = self.feed.lock() {
+                    feed.key_frame(source);
+                }
+            }
+        }
+    }
+
+    /// Drops the connection and joins again after a pause.
+    pub(super) async fn media_failed(&mut self) {
+        self.leave_media().await;
+        let (own, generation) = (self.own.clone(), self.media_generation);
+        let pause = self.media_retry.next(rand::random());
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            let _ = own.send(Own::MediaAgain(generation)).await;
+        });
+    }
+}

@@ -1,0 +1,187 @@
+//! What the wear page and tests may know of the running program: one plain structure.
+
+use std::sync::{Arc, Mutex};
+
+use lotse_protocol::id::EventId;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::App;
+use crate::{
+    config::Language,
+    core::view::{Link, Recording, Screen},
+    error::GlassError,
+    feed::{Counted, Feed},
+    hud::{
+        Scene,
+        display::{Display, Presented},
+    },
+    input::Words,
+    overlay::prepare::Made,
+    voice,
+};
+
+/// The state, as `GET /state` shows it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Report {
+    /// Aligned UTC.
+    pub at_ms: i64,
+    pub name: String,
+    pub language: &'static str,
+    pub screen: &'static str,
+    pub case: Option<String>,
+    pub case_number: Option<String>,
+    pub session: Option<String>,
+    pub instruction: Option<EventId>,
+    /// "off", "starting", "on".
+    pub recording: &'static str,
+    pub recording_since_ms: Option<i64>,
+    /// "connecting", "good", "poor", "lost".
+    pub link: &'static str,
+    pub media: bool,
+    pub watchers: Vec<String>,
+    pub private: bool,
+    pub offered: Vec<Offered>,
+    /// Why a loudspeaker is missing.
+    pub speaker_trouble: Option<String>,
+    /// 0 silence, 1 full scale.
+    pub microphone_level: f32,
+    pub speaker_level: f32,
+    pub frames: Option<Counted>,
+    pub voices: voice::Counters,
+    pub encoder: String,
+    pub waiting_events: usize,
+    pub clock_offset_us: i64,
+    pub timing: Timing,
+}
+
+/// A word that can be said now.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Offered {
+    pub word: &'static str,
+    pub label: &'static str,
+    pub focus: bool,
+    pub on_hud: bool,
+}
+
+/// How long things took, µs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Timing {
+    /// Drawing and handing to the displays, the last one.
+    pub present_us: u64,
+    /// Decoding and drawing the last marked picture, and how many frames were decoded for it.
+    pub marked_us: u64,
+    pub marked_frames: usize,
+    #[serde(skip)]
+    pub speaker_failed: bool,
+}
+
+impl Timing {
+    pub fn presented(&mut self, p: &Presented) {
+        self.present_us = p.took_us;
+    }
+
+    pub fn made(&mut self, made: &Made) {
+        self.marked_us = made.took_us;
+        self.marked_frames = made.frames;
+    }
+}
+
+impl Report {
+    pub(super) fn of(scene: &Scene, app: &App) -> Self {
+        let view = &scene.view;
+        let (recording, recording_since_ms) = match view.status.recording {
+            Recording::Off => ("off", None),
+            Recording::Starting => ("starting", None),
+            Recording::On { since_ms } => ("on", Some(since_ms)),
+        };
+        let offered = |c: &crate::core::view::Command| Offered {
+            word: c.word.text(),
+            label: c.label,
+            focus: c.focus,
+            on_hud: c.on_hud,
+        };
+        // The feed is locked for long only while its devices are opened again.
+        let feed = app.feed.try_lock().ok();
+        Self {
+            at_ms: scene.now_ms,
+            name: app.config.device.name.clone(),
+            language: view.language.code(),
+            screen: view.screen.name(),
+            case: app.case.map(|c| c.0.to_string()),
+            case_number: view.status.case.clone(),
+            session: app.core.session_id().map(|s| s.to_string()),
+            instruction: match &view.screen {
+                Screen::Instruction(s) => Some(s.id),
+                _ => None,
+            },
+            recording,
+            recording_since_ms,
+            link: match view.status.link {
+                Link::Connecting => "connecting",
+                Link::Good => "good",
+                Link::Poor => "poor",
+                Link::Lost => "lost",
+            },
+            media: app.core.has_media(),
+            watchers: view.status.watchers.clone(),
+            private: view.status.private,
+            offered: view.commands.iter().map(offered).collect(),
+            speaker_trouble: match app.speaker.state() {
+                voice::SinkState::Failed { why, .. } => Some(why),
+                _ => None,
+            },
+            microphone_level: feed.as_ref().map_or(0.0, |f| f.microphone_level()),
+            speaker_level: app.speaker.level(),
+            frames: feed.as_ref().map(|f| f.counted()),
+            voices: app.speaker.counters(),
+            encoder: feed.as_ref().map(|f| f.encoder()).unwrap_or_default(),
+            waiting_events: app.author.as_ref().map_or(0, |a| a.waiting()),
+            clock_offset_us: app.clock.offset_us(),
+            timing: app.timing.clone(),
+        }
+    }
+}
+
+/// `web:ADDRESS`: the state, the display and the words over HTTP. Returns the page's address.
+pub(super) async fn serve(
+    address: &str,
+    words: Words,
+    reports: watch::Receiver<Report>,
+    feed: Arc<Mutex<Feed>>,
+    _language: Language,
+) -> Result<(String, Box<dyn Display>), GlassError> {
+    use axum::{Json, Router, extract::Path, http::StatusCode, routing};
+    let broken = |e: std::io::Error| GlassError::Display { what: format!("web:{address}"), why: e.to_string() };
+    let listener = tokio::net::TcpListener::bind(address).await.map_err(broken)?;
+    let url = format!("http://{}", listener.local_addr().map_err(broken)?);
+    let picture: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let hud = picture.clone();
+    let router = Router::new()
+        .route("/state", routing::get(move || async move { Json(reports.borrow().clone()) }))
+        .route("/hud.png", routing::get(move || async move { ([("content-type", "image/png")], hud.lock().map(|p| p.clone()).unwrap_or_default()) }))
+        .route(
+            "/word/{word}",
+            routing::post(move |Path(word): Path<String>| async move {
+                match words.say(&word).await {
+                    Ok(()) => (StatusCode::OK, "ok".to_owned()),
+                    Err(why) => (StatusCode::CONFLICT, why),
+                }
+            }),
+        );
+    let _ = feed;
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok((url, Box::new(LastPng(picture))))
+}
+
+struct LastPng(Arc<Mutex<Vec<u8>>>);
+
+impl Display for LastPng {
+    fn present(&mut self, drawn: &crate::hud::Drawn, _: &Scene) -> Result<(), GlassError> {
+        let png = crate::hud::display::png(&drawn.pixels)?;
+        if let Ok(mut p) = self.0.lock() {
+            *p = png;
+        }
+        Ok(())
+    }
+}
