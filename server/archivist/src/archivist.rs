@@ -53,6 +53,8 @@ pub struct Archivist {
     recordings_told: mpsc::Sender<(CaseId, Told)>,
     next_leg: u64,
     connected: bool,
+    /// This program ends; recordings it leaves are found by the next start.
+    ending: bool,
 }
 
 struct Live {
@@ -103,6 +105,7 @@ impl Archivist {
             recordings_told,
             next_leg: 0,
             connected: false,
+            ending: false,
         };
         (archivist, Inbox { legs, recordings })
     }
@@ -138,6 +141,7 @@ impl Archivist {
 
     /// Ends recordings in order, and gives their last events a moment to reach the server.
     async fn finish(&mut self, heard: &mut mpsc::Receiver<Heard>, inbox: &mut Inbox) -> Result<()> {
+        self.ending = true;
         for live in self.cases.values_mut() {
             if let Some(active) = &mut live.active {
                 active.recording.allow(false, StopWhy::ArchivistRestarted);
@@ -274,8 +278,7 @@ impl Archivist {
         if let Some(active) = &live.active
             && !live.case.sessions.get(active.session).is_some_and(|s| s.may_record())
         {
-            let over = live.case.sessions.get(active.session).is_none_or(|s| s.ended_at_ms.is_some());
-            active.recording.allow(false, if over { StopWhy::SessionEnded } else { StopWhy::NotAllowed });
+            active.recording.allow(false, live.case.why_not(active.session));
         }
         if live.case.caught_up {
             self.evaluate(id)?;
@@ -460,6 +463,8 @@ impl Archivist {
         let Some(active) = &mut live.active else { return Ok(()) };
         let session = Some(active.session);
         let message = match told {
+            // The next start declares both, as after a crash: only it knows when recording went on.
+            Told::Out(Out::Stopped { .. } | Out::Gap(_)) if self.ending => None,
             Told::Out(Out::Started { at_us }) => {
                 let started =
                     RecordingStarted { at_ms: at_us / 1000, consented: live.case.consented(active.session) };
@@ -484,7 +489,7 @@ impl Archivist {
             }
             Told::Closed => {
                 live.active = None;
-                if live.case.caught_up {
+                if live.case.caught_up && !self.ending {
                     self.evaluate(id)?;
                 }
                 None

@@ -8,7 +8,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::SigningKey;
-use lotse_payload::case_card::{JoinedPayload, binding_text};
+use lotse_payload::{
+    case_card::{JoinedPayload, binding_text},
+    recording::StopWhy,
+};
 use lotse_protocol::{
     chain::{Chain, Head},
     command::{ClientMessage, ItemRef, SentEvent},
@@ -193,6 +196,15 @@ impl Case {
 
     pub fn is_present(&self, session: &Session) -> bool {
         self.me.and_then(|me| session.participants.get(&me)).is_some_and(|p| p.present)
+    }
+
+    /// Why a session's media may not be kept now.
+    pub fn why_not(&self, session: SessionId) -> StopWhy {
+        match self.sessions.get(session) {
+            Some(s) if s.ended_at_ms.is_none() && !self.is_present(s) => StopWhy::ArchivistRestarted,
+            Some(s) if s.ended_at_ms.is_none() => StopWhy::NotAllowed,
+            _ => StopWhy::SessionEnded,
+        }
     }
 
     /// Whose yes a recording rests on.

@@ -182,6 +182,8 @@ impl Depacketizer {
         self.reorder.flush(&mut ordered);
         let mut out = self.assemble(ordered);
         self.open = None;
+        // What comes after a pause is a new beginning, not a loss.
+        self.reorder.next = None;
         out.retain(|o| matches!(o, Output::Frame(_)));
         out
     }

@@ -17,6 +17,9 @@ use lotse_archivist::{
 };
 use tokio::sync::mpsc;
 
+/// What is logged unless RUST_LOG says otherwise. The WebRTC core warns about things that are as they should be.
+const LOG: &str = "warn,lotse_archivist=info,rtc=error,rtc_dtls=error,rtc_ice=error,rtc_sctp=error";
+
 #[derive(Parser)]
 #[command(name = "lotse-archivist", version, about = "Records what everybody present allowed, and gives it back.")]
 struct Arguments {
@@ -38,8 +41,9 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,lotse_archivist=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOG));
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let arguments = Arguments::parse();
     let config = match Config::load(arguments.config.as_deref(), |k| std::env::var(k).ok()) {
         Ok(config) => config,

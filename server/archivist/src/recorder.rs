@@ -198,7 +198,13 @@ impl Recorder {
             self.on_track(id, |track, dir, keys| track.stop(dir, keys, keep));
         }
         self.settle();
-        if keep {
+        if why == StopWhy::ArchivistRestarted {
+            // Media goes on without us: missing until it is recorded again.
+            for ((owner, _), covered) in self.coverage.drain() {
+                let from = self.down.entry(owner).or_insert(covered.end_us);
+                *from = (*from).max(covered.end_us);
+            }
+        } else if keep {
             for ((owner, _), covered) in self.coverage.drain() {
                 if now_us - covered.end_us > TAIL_US {
                     self.out.push(Out::Gap(GapPayload {
@@ -223,7 +229,10 @@ impl Recorder {
         }
         self.state = State::Off;
         for (owner, from_us) in std::mem::take(&mut self.down) {
-            self.out.push(Out::Gap(GapPayload { owner, track: None, from_us, to_us: now_us, why: GapWhy::ArchivistDown }));
+            if now_us - from_us > GAP_MS as i64 * 1000 {
+                let why = GapWhy::ArchivistDown;
+                self.out.push(Out::Gap(GapPayload { owner, track: None, from_us, to_us: now_us, why }));
+            }
         }
     }
 

@@ -209,9 +209,8 @@ impl Track {
     }
 
     fn lost(&mut self, packets: u64, now_us: i64) {
-        if self.why != Some(GapWhy::Disk) {
-            self.why = Some(GapWhy::PacketsLost);
-        }
+        // A slow disk or an interrupted link explains more than the packets it cost.
+        self.why.get_or_insert(GapWhy::PacketsLost);
         if self.info.codec.is_video() {
             self.needs_key = true;
             self.ask(now_us);

@@ -3,8 +3,8 @@
 use std::{path::Path, process::Command};
 
 use lotse_archivist::{depacketize::Packet, fragment, journal::Journal, recorder::Out};
-use lotse_payload::recording::{GapWhy, StopWhy};
-use lotse_protocol::{item, signal::Codec};
+use lotse_payload::recording::{GapPayload, GapWhy, StopWhy};
+use lotse_protocol::{id::TrackId, item, signal::Codec};
 
 mod kit;
 use kit::{RTP_BASE, START, Stage, info, open, packets};
@@ -273,4 +273,83 @@ fn an_unwritable_folder_costs_a_gap_and_never_a_panic() {
     let gaps: Vec<_> = stage.out.iter().filter_map(|o| if let Out::Gap(g) = o { Some(g.why) } else { None }).collect();
     assert!(gaps.contains(&GapWhy::Disk), "{gaps:?}");
     assert!(stage.out.iter().any(|o| matches!(o, Out::Trouble(t) if t.is_empty())), "it says when it works again");
+}
+
+/// Feeds `packets` between two times of the recording, shifted by `shift` seconds of real time; ticks all the way.
+fn feed_at(stage: &mut Stage, track: TrackId, packets: &[(u16, u32, bool, Vec<u8>)], shift_us: i64, until_us: i64, from_us: i64) {
+    let mut now = from_us;
+    let mut rest = packets.iter().peekable();
+    while now < until_us {
+        now += 50_000;
+        while let Some(p) = rest.peek() {
+            let at = START + i64::from(p.1 - RTP_BASE) * 1_000_000 / 48_000 + shift_us;
+            if at > now {
+                break;
+            }
+            let packet = Packet { seq: p.0, timestamp: p.1, marker: p.2, payload: p.3.clone().into(), arrival_us: at };
+            stage.recorder.packet(track, packet);
+            rest.next();
+        }
+        stage.recorder.tick(now);
+        stage.out.extend(stage.recorder.take_out());
+    }
+}
+
+fn gaps(stage: &Stage) -> Vec<GapPayload> {
+    stage.out.iter().filter_map(|o| if let Out::Gap(g) = o { Some(g.clone()) } else { None }).collect()
+}
+
+#[test]
+fn a_publisher_that_was_away_leaves_a_gap_also_when_it_returns_as_another_track() {
+    let packets = packets(Codec::Opus, 8);
+    let cut = |from: u32, to: u32| -> Vec<_> {
+        packets.iter().filter(|p| (from * 48_000..to * 48_000).contains(&(p.1 - RTP_BASE))).cloned().collect()
+    };
+    let mut stage = Stage::new();
+    let first = info(Codec::Opus);
+    let line = (stage.owner, first.clone());
+    stage.recorder.announce(&[line]);
+    stage.recorder.allow(true, StopWhy::NotAllowed, START);
+    feed_at(&mut stage, first.track, &cut(0, 2), 20_000, START + 5_000_000, START);
+    assert!(gaps(&stage).is_empty(), "not over yet");
+    // The same track goes on, its clock never stopped.
+    feed_at(&mut stage, first.track, &cut(5, 6), 20_000, START + 6_500_000, START + 5_000_000);
+    let found = gaps(&stage);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].why, GapWhy::LinkLost);
+    assert!((found[0].from_us - START - 2_000_000).abs() < 50_000 && (found[0].to_us - START - 5_000_000).abs() < 50_000, "{found:?}");
+
+    // A restarted publisher: another track, announced with another start.
+    let mut second = info(Codec::Opus);
+    second.start_us = Some(START + 8_000_000);
+    let line = (stage.owner, second.clone());
+    stage.recorder.announce(&[line]);
+    feed_at(&mut stage, second.track, &cut(0, 2), 8_020_000, START + 10_500_000, START + 6_500_000);
+    let found = gaps(&stage);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!((found[1].from_us - START - 6_000_000).abs() < 50_000 && (found[1].to_us - START - 8_000_000).abs() < 50_000, "{found:?}");
+}
+
+#[test]
+fn after_sixty_seconds_without_media_recording_is_suspended_and_goes_on_by_itself() {
+    let packets = packets(Codec::Opus, 4);
+    let mut stage = Stage::new();
+    let voice = info(Codec::Opus);
+    let line = (stage.owner, voice.clone());
+    stage.recorder.announce(&[line]);
+    stage.recorder.allow(true, StopWhy::NotAllowed, START);
+    feed_at(&mut stage, voice.track, &packets[..100], 20_000, START + 70_000_000, START);
+    let stopped = |stage: &Stage| -> Vec<i64> {
+        stage.out.iter().filter_map(|o| if let Out::Stopped { at_us, why: StopWhy::NoMedia } = o { Some(*at_us) } else { None }).collect()
+    };
+    let at = stopped(&stage);
+    assert_eq!(at.len(), 1);
+    assert!((at[0] - START - 62_000_000).abs() < 300_000, "{}", at[0] - START);
+    let found = gaps(&stage);
+    assert_eq!((found.len(), found[0].why, found[0].to_us), (1, GapWhy::LinkLost, at[0]), "the silence before is a gap");
+    // Media again: a second beginning, and no gap for what nobody recorded.
+    let later: Vec<_> = packets[100..].iter().map(|p| (p.0, p.1 + 78 * 48_000, p.2, p.3.clone())).collect();
+    feed_at(&mut stage, voice.track, &later, 20_000, START + 84_000_000, START + 70_000_000);
+    assert_eq!(stage.out.iter().filter(|o| matches!(o, Out::Started { .. })).count(), 2);
+    assert_eq!(gaps(&stage).len(), 1);
 }

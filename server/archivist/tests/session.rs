@@ -27,6 +27,7 @@ use publisher::{Packets, Publisher};
 struct World {
     dir: tempfile::TempDir,
     server: Program,
+    server_env: Vec<(&'static str, String)>,
     archivist: Program,
     archivist_env: Vec<(&'static str, String)>,
     codes: Vec<(String, String)>,
@@ -35,12 +36,13 @@ struct World {
 impl World {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let archive = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let (archive, http) = (free(), free());
         let path = |name: &str| dir.path().join(name).display().to_string();
-        let env = [
+        let env = vec![
             ("LOTSE_DATA_DIR", path("server")),
             ("LOTSE_DATA_KEYS", path("server-keys")),
-            ("LOTSE_HTTP_LISTEN", "127.0.0.1:0".to_owned()),
+            ("LOTSE_HTTP_LISTEN", http),
             ("LOTSE_MEDIA_UDP_PORT", "0".to_owned()),
             ("LOTSE_ARCHIVE_URL", format!("http://{archive}")),
         ];
@@ -67,7 +69,7 @@ impl World {
             ("LOTSE_DATA_KEYS", path("archivist-keys")),
         ];
         let archivist = Program::start("lotse-archivist", &["serve"], &archivist_env);
-        Self { dir, server, archivist, archivist_env, codes }
+        Self { dir, server, server_env: env, archivist, archivist_env, codes }
     }
 
     /// Glasses that opened a case and called.
@@ -308,4 +310,57 @@ async fn a_killed_archivist_comes_back_saves_its_fragment_and_declares_the_gap()
     publisher.close().await;
     // A polite end leaves nothing open.
     world.archivist.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_costs_a_gap_and_no_fragment_is_lost_or_told_twice() {
+    let (picture, voice) = tokio::task::spawn_blocking(|| (packets(Codec::Vp8, 6), packets(Codec::Opus, 6))).await.unwrap();
+    let mut world = World::new().await;
+    let (mut glasses, session) = world.caller().await;
+    let case = glasses.case.unwrap();
+    archivist_pseudonym(&glasses).await;
+    glasses.commit(kind::CONSENT_RECORD, Some(session), None, None).await;
+    let start = now_us();
+    let publisher = Publisher::connect(&glasses, session, vec![track(Codec::Vp8, start), track(Codec::Opus, start)]).await;
+    let playing = [publisher.play(0, picture.clone(), start), publisher.play(1, voice.clone(), start)];
+    glasses.wait_for(kind::SEGMENT, 2).await;
+    world.server.kill();
+    let killed_us = now_us();
+    for p in playing {
+        p.await.unwrap();
+    }
+    world.server = Program::start("lotse-server", &["serve"], &world.server_env);
+    glasses.reconnect().await;
+    glasses.wait_for(kind::SESSION_JOINED, 1).await;
+    let again = now_us();
+    let publisher = Publisher::connect(&glasses, session, vec![track(Codec::Vp8, again), track(Codec::Opus, again)]).await;
+    let start = now_us();
+    let playing = [publisher.play(0, picture, start), publisher.play(1, voice, start)];
+    for p in playing {
+        p.await.unwrap();
+    }
+    glasses.wait_for(kind::GAP, 2).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    glasses.commit(kind::SESSION_ENDED, Some(session), None, None).await;
+    glasses.wait_for(kind::RECORDING_STOPPED, 1).await;
+    publisher.close().await;
+
+    let segments: Vec<SegmentPayload> = glasses.payloads(kind::SEGMENT);
+    let mut seen = std::collections::HashSet::new();
+    for s in &segments {
+        assert!(seen.insert(s.media), "told twice");
+        assert_eq!(Digest::of(&world.fragment(case, &s.media)), s.media);
+    }
+    // What had arrived when the server died is kept, though it could be told only later.
+    let last_before = segments.iter().filter(|s| s.start_us < killed_us).map(|s| s.end_us).max().unwrap();
+    assert!(last_before > killed_us - 600_000, "{} µs before the kill", killed_us - last_before);
+    assert!(segments.iter().any(|s| s.start_us > again), "recording went on");
+    let gaps: Vec<GapPayload> = glasses.payloads(kind::GAP);
+    for g in &gaps {
+        assert_eq!(g.why, GapWhy::LinkLost, "{gaps:?}");
+        assert!((g.from_us - killed_us).abs() < 1_000_000, "{gaps:?}");
+    }
+    let folder = lotse_archivist::journal::fragments_dir(&world.dir.path().join("archive"), case);
+    let files = std::fs::read_dir(folder).unwrap().count();
+    assert_eq!(files, segments.len(), "a file for each segment and none else");
 }

@@ -87,6 +87,7 @@ pub(crate) struct Peer {
     case_key: SigningKey,
     device: DeviceId,
     device_seq: u64,
+    enrolled: String,
     pub(crate) case: Option<CaseId>,
     pub(crate) me: Option<Pseudonym>,
 }
@@ -95,18 +96,21 @@ impl Peer {
     /// Glasses: paired by code.
     pub(crate) async fn device(url: &str, code: &str) -> Self {
         let key = SigningKey::from_bytes(&rand::random());
-        let http = reqwest::Client::new();
-        let post = async |path: &str, body: Value| -> Value {
-            let reply = http.post(format!("{url}/api/v1/devices/{path}")).json(&body).send().await.unwrap();
-            assert!(reply.status().is_success(), "{path}: {}", reply.text().await.unwrap());
-            reply.json().await.unwrap()
-        };
-        let paired = post("pair", json!({ "code": code, "public_key": public_key(&key), "name": "test glasses" })).await;
-        let device = paired["device"].as_str().unwrap();
-        let nonce = post("challenge", json!({ "device": device })).await["nonce"].as_str().unwrap().to_owned();
-        let sig = sign(&key, &format!("lotse-token-v1 {device} {nonce}"));
-        let token = post("token", json!({ "device": device, "nonce": nonce, "sig": sig })).await;
-        Self::connect(url, key, Proof::Bearer(token["token"].as_str().unwrap().to_owned())).await
+        let pair = json!({ "code": code, "public_key": public_key(&key), "name": "test glasses" });
+        let paired = post(url, "pair", pair).await;
+        let device = paired["device"].as_str().unwrap().to_owned();
+        let token = token(url, &key, &device).await;
+        let mut peer = Self::connect(url, key, Proof::Bearer(token)).await;
+        peer.enrolled = device;
+        peer
+    }
+
+    /// Glasses whose server was restarted: the same device and case, everything heard anew.
+    pub(crate) async fn reconnect(&mut self) {
+        let token = token(&self.url, &self.device_key, &self.enrolled).await;
+        let fresh = Self::connect(&self.url, self.device_key.clone(), Proof::Bearer(token)).await;
+        (self.proof, self.say, self.heard) = (fresh.proof, fresh.say, fresh.heard);
+        self.say(ClientMessage::OpenCase { case: self.case.unwrap(), after_seq: 0 });
     }
 
     /// Somebody with a password.
@@ -149,7 +153,12 @@ impl Peer {
                         _ => return,
                     },
                     message = said.recv() => match message {
-                        Some(m) => socket.send(Message::Text(serde_json::to_string(&m).unwrap().into())).await.unwrap(),
+                        Some(m) => {
+                            let text = serde_json::to_string(&m).unwrap();
+                            if socket.send(Message::Text(text.into())).await.is_err() {
+                                return;
+                            }
+                        }
                         None => return,
                     },
                 }
@@ -164,6 +173,7 @@ impl Peer {
             case_key: SigningKey::from_bytes(&rand::random()),
             device: DeviceId(Uuid::now_v7()),
             device_seq: 0,
+            enrolled: String::new(),
             case: None,
             me: None,
         };
@@ -303,6 +313,20 @@ impl Peer {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+async fn post(url: &str, path: &str, body: Value) -> Value {
+    let http = reqwest::Client::new();
+    let reply = http.post(format!("{url}/api/v1/devices/{path}")).json(&body).send().await.unwrap();
+    assert!(reply.status().is_success(), "{path}: {}", reply.text().await.unwrap());
+    reply.json().await.unwrap()
+}
+
+async fn token(url: &str, key: &SigningKey, device: &str) -> String {
+    let nonce = post(url, "challenge", json!({ "device": device })).await["nonce"].as_str().unwrap().to_owned();
+    let sig = sign(key, &format!("lotse-token-v1 {device} {nonce}"));
+    let token = post(url, "token", json!({ "device": device, "nonce": nonce, "sig": sig })).await;
+    token["token"].as_str().unwrap().to_owned()
 }
 
 pub(crate) fn now_us() -> i64 {
