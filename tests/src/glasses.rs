@@ -1,6 +1,6 @@
 //! A pair of simulated glasses: the real program, its inputs, and what it shows and lets hear.
 //!
-//! Owns: its settings and folder. Words go in by the input socket, as from a button; what comes out is read from `/state`,
+//! Owns: its settings and folder. Words go in by the input socket, as from a button; what comes out is read from
 //! `hud.jsonl` and the speaker's file. Never: reaches into the program.
 
 use std::{path::PathBuf, time::Duration};
@@ -14,7 +14,6 @@ use tokio::{
 use crate::{
     World,
     network::Link,
-    person,
     program::{Program, root},
     world::free_port,
 };
@@ -44,7 +43,7 @@ impl GlassesSettings {
                 ("LOTSE_CAMERA_SOURCE", format!("file:{}", clip.display())),
                 ("LOTSE_SOUND_MICROPHONE", "file".into()),
                 ("LOTSE_SOUND_SPEAKER", format!("wav:{}", path("speaker.wav"))),
-                ("LOTSE_HUD_DISPLAYS", format!("web:{wear},png:{}", path("hud"))),
+                ("LOTSE_HUD_DISPLAYS", format!("png:{},web:{wear}", path("hud"))),
                 ("LOTSE_HUD_LANGUAGE", "en".into()),
                 ("LOTSE_INPUT_SOURCES", format!("socket:{}", path("input.sock"))),
                 ("LOTSE_DEVICE_NAME", name.into()),
@@ -88,30 +87,31 @@ pub struct Glasses {
 }
 
 impl Glasses {
-    /// What the display shows and offers now.
-    pub async fn state(&self) -> Value {
-        match person::client().get(format!("{}/state", self.wear)).send().await {
-            Ok(reply) => reply.json().await.unwrap_or(Value::Null),
-            Err(_) => Value::Null,
-        }
+    /// What the display shows now: the newest line of `hud.jsonl`.
+    pub fn state(&self) -> Value {
+        self.shown().pop().unwrap_or_default()
     }
 
-    /// Waits for a screen by its word in `/state`.
+    /// Waits for a screen by its name.
     pub async fn shows(&self, screen: &str) -> Value {
-        self.shows_within(screen, Duration::from_secs(30)).await
+        self.shows_within(screen, Duration::from_secs(60)).await
     }
 
     pub async fn shows_within(&self, screen: &str, within: Duration) -> Value {
-        let mut last = Value::Null;
         let end = tokio::time::Instant::now() + within;
         loop {
-            last = Some(self.state().await).filter(|s| !s.is_null()).unwrap_or(last);
-            if last["screen"] == screen {
-                return last;
+            let state = self.state();
+            if state["screen"] == screen {
+                return state;
             }
-            assert!(tokio::time::Instant::now() < end, "the glasses do not show `{screen}` within {within:?}: {last}");
+            assert!(tokio::time::Instant::now() < end, "the glasses do not show `{screen}` within {within:?}: {state}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// The picture on the display at a line of [`Glasses::shown`].
+    pub fn picture(&self, line: &Value) -> image::DynamicImage {
+        image::open(self.folder.join("hud").join(line["file"].as_str().unwrap())).unwrap()
     }
 
     /// A word on the input socket; panics when it is not taken.

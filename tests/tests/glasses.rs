@@ -1,0 +1,330 @@
+//! The glasses in a call: voices both ways, every picture known by its number, marks and receipts, power cuts, bad networks, missing devices.
+#![allow(clippy::unwrap_used)]
+
+use std::{collections::BTreeSet, time::Duration};
+
+use lotse_payload::{
+    annotation::{Annotation, Colour, FrameConfidence, Instruction, Mark},
+    geometry::PictureCoord,
+    receipt::{ReceiptPayload, ReceiptState},
+    recording::{GapPayload, SegmentPayload},
+};
+use lotse_protocol::{
+    id::{CaseId, FrameId, Pseudonym, SessionId},
+    kind,
+    policy::Role,
+    signal::TrackSource,
+};
+use lotse_tests::{
+    Draft, Glasses, Person, World, clip, eventually,
+    glasses::tone,
+    media::Leg,
+    network::Faults,
+    person, secs,
+};
+use lotse_verify::report::Verdict;
+use tokio::sync::Mutex;
+
+/// Each of these encodes 720p in software and is timed: one after the other.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+/// A cold start of encoder and call on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The expert in the glasses' call; nobody has answered.
+struct Call {
+    expert: Person,
+    case: CaseId,
+    session: SessionId,
+    technician: Pseudonym,
+    leg: Leg,
+}
+
+async fn take(world: &World, glasses: &Glasses) -> Call {
+    let expert = world.person("expert").await;
+    let waiting = expert.call_waiting(|_| true).await;
+    let (case, session) = (waiting.summary.case, waiting.session);
+    expert.take(case, session).await;
+    let leg = expert.connect_media(case, session, true).await;
+    leg.connected().await;
+    glasses.shows("consent").await;
+    let s = expert.session_is(case, "the archivist comes", |s| s.participants.len() >= 3).await;
+    let technician = *s.participants.iter().find(|(_, p)| p.role == Role::Technician).unwrap().0;
+    Call { expert, case, session, technician, leg }
+}
+
+impl Call {
+    /// Both say yes; pictures come.
+    async fn recorded(&self, glasses: &Glasses) {
+        glasses.say("YES_RECORD").await;
+        self.expert.answer(self.case, self.session, kind::CONSENT_RECORD).await;
+        self.sees(PATIENCE).await;
+        self.expert.event_within(self.case, kind::RECORDING_STARTED, PATIENCE, |_| true).await;
+    }
+
+    fn pictures(&self) -> usize {
+        self.leg.packets(self.technician, TrackSource::Main).iter().filter(|p| p.marker).count()
+    }
+
+    /// New pictures come.
+    async fn sees(&self, within: Duration) {
+        let before = self.pictures();
+        eventually("the expert sees new pictures", within, async || (self.pictures() > before + 5).then_some(())).await;
+    }
+
+    async fn end(&self) {
+        self.expert.commit(self.case, Draft::of(kind::SESSION_ENDED).session(self.session)).await.unwrap();
+        self.expert.event_within(self.case, kind::RECORDING_STOPPED, PATIENCE, |_| true).await;
+    }
+}
+
+/// The manager's bundle of the case, proven, on the disk.
+async fn proven_bundle(world: &World, case: CaseId) -> Vec<u8> {
+    let manager = world.person("manager").await;
+    let bundle = manager.bundle(case).await;
+    let fingerprint = world.server.ready["fingerprint"].as_str().unwrap().parse().unwrap();
+    let report = person::verify(&bundle, fingerprint);
+    assert_eq!(report.verdict(), Verdict::Authentic, "{}", report.to_text(lotse_verify::Language::En));
+    bundle
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn voices_pictures_marks_and_receipts_reach_their_people() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let world = World::seeded(61).await;
+    let glasses = world.started_glasses("helmet-1").await;
+    let call = take(&world, &glasses).await;
+    tokio::time::sleep(secs(2)).await;
+    assert_eq!(call.leg.total(), 0, "no media before the answers");
+    assert_eq!(world.media_bytes(), 0);
+    call.recorded(&glasses).await;
+    glasses.shows("live").await;
+
+    // The technician hears the expert: a tone comes out of the glasses' speaker.
+    let before = glasses.heard().len();
+    call.leg.speak(700.0, secs(5)).await;
+    eventually("the tone in the glasses' speaker", secs(10), async || {
+        let heard = glasses.heard();
+        (tone(&heard[before.min(heard.len())..], 700.0) > 0.5).then_some(())
+    })
+    .await;
+    assert!(tone(&glasses.heard()[..before], 700.0) < 0.2, "it was not there before");
+    assert!(call.leg.packets(call.technician, TrackSource::Voice).len() > 50, "the expert hears the technician");
+
+    // Every picture carries its number; the number is told by the RTP time alone.
+    call.sees(PATIENCE).await;
+    tokio::time::sleep(secs(3)).await;
+    let pictures = clip::pictures(&call.leg.packets(call.technician, TrackSource::Main));
+    let numbers = clip::numbers(&pictures, world.folder.path());
+    assert!(numbers.len() > 20, "{} pictures", numbers.len());
+    let read: Vec<(u64, u64)> =
+        numbers.iter().filter_map(|(t, n)| n.map(|n| (u64::from(*t), u64::from(n)))).collect();
+    assert!(read.len() * 100 >= numbers.len() * 98, "{} of {} codes are readable", read.len(), numbers.len());
+    let offsets: BTreeSet<u64> = read.iter().map(|(t, n)| offset(*t, *n)).collect();
+    assert_eq!(offsets.len(), 1, "one clip, one clock: {read:?}");
+    let live_offset = *offsets.first().unwrap();
+
+    // A mark on one of them: shown on its own picture, from the ring, with its number in the corner.
+    let info = call.leg.track(call.technician, TrackSource::Main).unwrap();
+    let (newest, _) = *read.last().unwrap();
+    let instruction = Instruction {
+        frame: FrameId { track: info.track, rtp: newest },
+        confidence: FrameConfidence::Exact,
+        width: info.width,
+        height: info.height,
+        at_ms: person::now_ms(),
+        text: "Loosen this first".into(),
+        marks: vec![Annotation {
+            mark: Mark::Arrow { tail: PictureCoord { x: 50_000, y: 20_000 }, tip: PictureCoord { x: 32_768, y: 32_768 } },
+            colour: Colour::Yellow,
+            width: 600,
+        }],
+        replaces: None,
+    };
+    let draft = Draft::of(kind::INSTRUCTION).session(call.session).payload(&instruction);
+    let asked = call.expert.commit(call.case, draft).await.unwrap();
+    let shown = glasses.shows("instruction").await;
+    assert_eq!(shown["instruction"], asked.to_string());
+    eventually("the marked picture comes from the ring", secs(10), async || {
+        (glasses.state()["picture"] == "ring").then_some(())
+    })
+    .await;
+    glasses.say("DONE").await;
+    let mut states = Vec::new();
+    for state in [ReceiptState::Shown, ReceiptState::Done] {
+        let expert = &call.expert;
+        let found = eventually("a receipt", PATIENCE, async || {
+            for (fields, sent) in expert.log(call.case).iter().filter(|(f, _)| f.kind == kind::RECEIPT) {
+                let receipt: ReceiptPayload = expert.payload(call.case, fields, sent).await;
+                if receipt.instruction == asked && receipt.state == state {
+                    return Some((fields.clone(), receipt));
+                }
+            }
+            None
+        })
+        .await;
+        assert_eq!(found.0.captured_at_ms % 60_000, 0);
+        states.push(found.1.at_ms);
+    }
+    assert!(states.is_sorted());
+
+    // The archive has the same pictures under the same times.
+    call.end().await;
+    let bundle = proven_bundle(&world, call.case).await;
+    let archived = archived_offsets(&world, &call, &bundle).await;
+    assert!(archived.1 > 50, "{} archived pictures", archived.1);
+    assert_eq!(archived.0, BTreeSet::from([live_offset]), "archive and live agree on every picture");
+    glasses.program.assert_no_panic();
+    world.assert_no_panic();
+}
+
+/// Where the clip began, in RTP time modulo its length: the same for every picture, or times lie.
+fn offset(rtp: u64, number: u64) -> u64 {
+    let length = u64::from(clip::FRAMES) * clip::TICKS;
+    // Half a frame is added so that rounding of running time to ticks cannot cross a border.
+    let start = (rtp + length * 8 - number * clip::TICKS + clip::TICKS / 2) % length;
+    start / clip::TICKS
+}
+
+/// Decodes the recorded fragments of the camera; each picture's offset, and how many there were.
+async fn archived_offsets(world: &World, call: &Call, bundle: &[u8]) -> (BTreeSet<u64>, usize) {
+    let folder = world.path("unpacked");
+    std::fs::create_dir_all(&folder).unwrap();
+    let tar = folder.join("case.tar");
+    std::fs::write(&tar, bundle).unwrap();
+    let unpacked = std::process::Command::new("tar").arg("-xf").arg(&tar).arg("-C").arg(&folder).status().unwrap();
+    assert!(unpacked.success(), "any tar reads a bundle");
+    let (mut offsets, mut count) = (BTreeSet::new(), 0);
+    for (fields, sent) in call.expert.log(call.case).iter().filter(|(f, _)| f.kind == kind::SEGMENT) {
+        let segment: SegmentPayload = call.expert.payload(call.case, fields, sent).await;
+        if segment.info.source != TrackSource::Main {
+            continue;
+        }
+        let numbers = clip::numbers_of_file(&folder.join(format!("items/{}.webm", segment.media)));
+        assert_eq!(numbers.len(), segment.frame_ticks.len(), "each picture has its time");
+        for (ticks, number) in segment.frame_ticks.iter().zip(numbers) {
+            if let Some(number) = number {
+                count += 1;
+                offsets.insert(offset(segment.rtp_start + u64::from(*ticks), u64::from(number)));
+            }
+        }
+    }
+    (offsets, count)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_battery_swap_the_glasses_are_back_in_the_same_session() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let world = World::seeded(62).await;
+    let mut glasses = world.started_glasses("helmet-1").await;
+    let call = take(&world, &glasses).await;
+    call.recorded(&glasses).await;
+    tokio::time::sleep(secs(4)).await;
+    glasses.program.kill9();
+    tokio::time::sleep(secs(3)).await;
+    glasses.program.start().await;
+    // By themselves: same case, same session, the answer given before stands.
+    call.sees(PATIENCE).await;
+    let sessions = call.expert.sessions(call.case);
+    assert_eq!(sessions.list.len(), 1, "the same session goes on");
+    assert!(sessions.open().unwrap().may_record());
+    let (fields, sent) = call.expert.event_within(call.case, kind::GAP, PATIENCE, |_| true).await;
+    let gap: GapPayload = call.expert.payload(call.case, &fields, &sent).await;
+    assert_eq!(gap.owner, call.technician);
+    assert!(gap.to_us - gap.from_us > 2_000_000, "{gap:?}");
+    call.end().await;
+    proven_bundle(&world, call.case).await;
+    glasses.program.assert_no_panic();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_of_the_server_the_glasses_come_back_by_themselves() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let mut world = World::seeded(63).await;
+    let glasses = world.started_glasses("helmet-1").await;
+    let mut call = take(&world, &glasses).await;
+    call.recorded(&glasses).await;
+    tokio::time::sleep(secs(3)).await;
+    world.server.kill9();
+    tokio::time::sleep(secs(3)).await;
+    world.server.start().await;
+    call.expert.reconnect().await;
+    call.expert.open(call.case, 0).await.unwrap();
+    call.expert.commit(call.case, Draft::of(kind::SESSION_JOINED).session(call.session)).await.unwrap();
+    call.leg = call.expert.connect_media(call.case, call.session, true).await;
+    call.sees(PATIENCE).await;
+    let sessions = call.expert.sessions(call.case);
+    assert_eq!(sessions.list.len(), 1);
+    call.expert.event_within(call.case, kind::GAP, PATIENCE, |_| true).await;
+    call.end().await;
+    proven_bundle(&world, call.case).await;
+    glasses.program.assert_no_panic();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn expert_gets_picture_back_after_five_second_wifi_gap() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let world = World::seeded(64).await;
+    let link = world.link().await;
+    let glasses = world.glasses("helmet-1").behind(&link).start().await;
+    let call = take(&world, &glasses).await;
+    call.recorded(&glasses).await;
+    assert!(link.datagrams() > 100, "media goes through the link");
+
+    // A poor link first: lost and late packets cost pictures, not the call.
+    link.set(Faults { loss_pct: 5.0, delay: Duration::from_millis(40), jitter: Duration::from_millis(20) });
+    call.sees(secs(20)).await;
+    link.set(Faults::default());
+
+    link.cut_for(secs(5)).await;
+    call.sees(secs(30)).await;
+    let sessions = call.expert.sessions(call.case);
+    assert_eq!(sessions.list.len(), 1, "still the same session");
+    assert!(sessions.open().is_some());
+    glasses.program.assert_no_panic();
+    world.assert_no_panic();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_camera_and_sound_the_call_still_works_and_says_what_is_missing() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let world = World::seeded(65).await;
+    let glasses = world
+        .glasses("helmet-1")
+        .with("LOTSE_CAMERA_SOURCE", "v4l2:/dev/video97")
+        .with("LOTSE_SOUND_MICROPHONE", "auto")
+        .with("LOTSE_SOUND_SPEAKER", "auto")
+        .start()
+        .await;
+    let expert = world.person("expert").await;
+    let waiting = expert.call_waiting(|_| true).await;
+    expert.take(waiting.summary.case, waiting.session).await;
+    eventually("the display names the camera", PATIENCE, async || {
+        glasses.shown().iter().any(|l| l["texts"].to_string().to_lowercase().contains("camera")).then_some(())
+    })
+    .await;
+    let message = Draft::of(kind::MESSAGE).payload(&serde_json::json!({ "text": "Check the cable." }));
+    expert.commit(waiting.summary.case, message).await.unwrap();
+    assert!(expert.sessions(waiting.summary.case).open().is_some());
+    glasses.program.assert_no_panic();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_settings_and_codes_are_named_with_their_remedy() {
+    let world = World::with_server(66).await;
+    for (key, value) in [
+        ("LOTSE_CAMERA_SOURCE", "file:/nowhere/clip.mp4"),
+        ("LOTSE_CAMERA_SOURCE", "nonsense"),
+        ("LOTSE_SOUND_MICROPHONE", "loud"),
+        ("LOTSE_HUD_DISPLAYS", "paper:1"),
+        ("LOTSE_HUD_LANGUAGE", "fr"),
+    ] {
+        let (code, _, said) = world.glasses("helmet-2").with(key, value).refused().await;
+        assert_ne!(code, Some(0), "{key} = {value}");
+        assert!(said.contains(value.rsplit(':').next().unwrap()) || said.contains(value), "{key} = {value}: {said}");
+        assert!(!said.contains("panicked"), "{said}");
+    }
+    // A wrong code is shown on the display, because glasses have no other screen.
+    let glasses = world.glasses("helmet-2").with("LOTSE_SERVER_PAIRING_CODE", "WRONG-CODE").start().await;
+    glasses.shows("not-paired").await;
+}
