@@ -83,7 +83,7 @@ await seconds(1);
 tell({ join: true });
 await seconds(4);
 let seen = await look();
-check('connected with GCM', seen.state === 'connected' && seen.profile === 'AEAD_AES_128_GCM');
+check('connected with GCM', seen.state === 'connected' && seen.profile === 'SRTP_AEAD_AES_128_GCM');
 check('picture decoded', videos(seen).length === 1 && videos(seen)[0].frames > 60);
 check('every frame has the publisher\'s time', Object.values(seen.times).every((t) => t.n > 30 && t.onGrid));
 check('glasses heard', seen.inbound.some((s) => s.kind === 'audio' && s.packets > 100));
