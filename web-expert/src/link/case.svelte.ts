@@ -4,7 +4,7 @@
 // Never: decides what to say. Elsewhere: checking the chain (protocol/log.ts), meaning (protocol/fold.ts).
 
 import type { ItemRef, ServerMessage } from '@bindings/command';
-import type { AuthorFields } from '@bindings/envelope';
+import type { AuthorFields, SignedHead } from '@bindings/envelope';
 import type { Role } from '@bindings/policy';
 import type { ApiError } from '@bindings/ApiError';
 import { toBase64, utf8, type Bytes } from '../protocol/bytes';
@@ -15,6 +15,7 @@ import { seal, type Sealed } from '../protocol/item';
 import { deviceKey, newSigningPair, type SigningPair } from '../protocol/keys';
 import { KIND } from '../protocol/kind';
 import { CaseLog, type Checked, type Entry } from '../protocol/log';
+import { keepHead, keptHead } from './heads';
 import { api, putItem } from './http';
 import type { LiveLink } from './live.svelte';
 
@@ -69,6 +70,7 @@ export class OpenCase {
   #newSegments: Segment[] = [];
   #showing = 0;
   #reading = false;
+  #newestHead: SignedHead | null = null;
   #meKnown!: (me: string) => void;
   #whenMe = new Promise<string>((resolve) => (this.#meKnown = resolve));
   #wanted = true;
@@ -86,6 +88,8 @@ export class OpenCase {
       (e) => this.#entry(e),
       () => (this.checked = { ...this.#log.checked }),
     );
+    const seen = keptHead(id);
+    if (seen) void this.#log.head(seen);
     link.claim(id);
     this.#off.push(link.listen((m) => this.#received(m)));
     this.#off.push(link.whenOpen(() => this.#resume()));
@@ -233,6 +237,7 @@ export class OpenCase {
         this.role = m.role;
         this.refused = null;
         this.#meKnown(m.me);
+        this.#newestHead = m.head;
         void this.#log.head(m.head);
         return;
       case 'event':
@@ -245,6 +250,7 @@ export class OpenCase {
         return;
       case 'caught_up':
         void this.#log.caughtUp().then(() => {
+          if (this.#newestHead && this.#log.seq > 0 && !this.#log.checked.fault) keepHead(this.id, this.#newestHead);
           this.#showSegments();
           this.caughtUp = true;
         });

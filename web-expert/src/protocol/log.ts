@@ -4,11 +4,13 @@
 // Never: shows anything. Elsewhere: what the events mean (fold.ts), where they come from (link/live.ts, replay).
 
 import type { SentEvent, ItemRef } from '@bindings/command';
-import type { AuthorFields, HeadFields, ServerFields, SignedHead } from '@bindings/envelope';
+import type { AuthorFields, HeadFields, Joined, ServerFields, SignedHead } from '@bindings/envelope';
+import type { JoinedPayload } from '@bindings/payload';
 import { fromBase64, fromUtf8, type Bytes } from './bytes';
-import { Chain, ChainError, type ChainWhy } from './chain';
-import { readHead } from './envelope';
+import { Chain, ChainError, clearOf, type ChainWhy } from './chain';
+import { bindingText, readHead, verify } from './envelope';
 import { openChecked } from './item';
+import { KIND } from './kind';
 
 /** One event with what could be opened of it. */
 export interface Entry {
@@ -20,7 +22,7 @@ export interface Entry {
   payload: unknown;
 }
 
-export type FaultWhy = ChainWhy | 'head' | 'cut' | 'item';
+export type FaultWhy = ChainWhy | 'head' | 'cut' | 'item' | 'not_vouched';
 
 /** The first thing that was wrong with the log. Nothing after it counts as checked. */
 export interface Fault {
@@ -104,6 +106,9 @@ export class CaseLog {
       this.#hashes.set(server.seq, this.#chain.head.hash);
       const items = new Map(sent.items.map((i) => [i.digest, i]));
       const payload = author.item ? await this.#payload(server.seq, author.item, items) : undefined;
+      if (author.kind === KIND.joined && payload && !(await isVouched(author, payload as JoinedPayload))) {
+        this.#fault(server.seq, 'not_vouched');
+      }
       this.onEntry({ server, author, items, payload });
       if (this.#heads.length > 0) await this.#checkHeads();
     } catch (e) {
@@ -152,6 +157,12 @@ export class CaseLog {
     this.checked.fault ??= { seq, why };
     this.onChecked();
   }
+}
+
+/** Does the device's long-term key vouch for the case key of this `joined`? */
+function isVouched(author: AuthorFields, payload: JoinedPayload): Promise<boolean> {
+  const { case_key } = clearOf<Joined>(author);
+  return verify(payload.device_key, bindingText(author.case, author.author, case_key ?? ''), payload.device_sig);
 }
 
 function numberOf(sent: SentEvent): number | null {

@@ -4,7 +4,7 @@ import type { AuthorFields, StoredEvent } from '@bindings/envelope';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { fromBase64, toBase64, utf8 } from './bytes';
 import { Chain } from './chain';
-import { coarse, genesis, hashOf, readHead, sign, writeAuthor } from './envelope';
+import { bindingText, coarse, genesis, hashOf, readHead, sign, writeAuthor } from './envelope';
 import { newEventId } from './id';
 import { CHUNK, ItemError, open, openChecked, seal } from './item';
 import { newSigningPair, type SigningPair } from './keys';
@@ -167,6 +167,25 @@ describe('chain', () => {
     bytes[9]! ^= 4;
     await bad.log.push({ event, items: [{ ...ref, bytes: toBase64(bytes) }] });
     expect(bad.log.checked.fault).toEqual({ seq: 4, why: 'item' });
+  });
+
+  it('finds a participant whose device does not vouch for its key', async () => {
+    const ben = await newSigningPair();
+    const device = await newSigningPair();
+    const who = ANN.replace('bb', 'dd');
+    const vouch = await sign(device.privateKey, bindingText(CASE, who, ben.publicKey));
+    for (const [sig, fault] of [
+      [vouch, null],
+      [vouch.replace(/^./, (c) => (c === 'A' ? 'B' : 'A')), { seq: 4, why: 'not_vouched' }],
+    ] as const) {
+      const sealed = await seal(utf8(JSON.stringify({ name: 'Ben', device: 'Browser', device_key: device.publicKey, device_sig: sig })));
+      const over = { kind: 'joined', author: who, device: who, item: sealed.digest, clear: { role: 'expert', case_key: ben.publicKey } };
+      const event = await make(ben, over, log[2]!);
+      const it_ = caseLog();
+      for (const e of log) await it_.log.push({ event: e, items: [] });
+      await it_.log.push({ event, items: [{ digest: sealed.digest, key: sealed.key, bytes: toBase64(sealed.bytes) }] });
+      expect(it_.log.checked.fault).toEqual(fault);
+    }
   });
 
   function caseLog(): { log: CaseLog; entries: Entry[] } {

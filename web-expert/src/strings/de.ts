@@ -308,6 +308,7 @@ export const de = {
       bad_signature: 'Die Unterschrift stimmt nicht.',
       replayed: 'Der Eintrag wurde ein zweites Mal eingereicht.',
       id_reused: 'Die Kennung wurde schon benutzt.',
+      not_vouched: 'Kein Gerät bürgt für den Schlüssel dieses Beteiligten.',
       head: 'Der Verlauf passt nicht zum unterschriebenen Stand des Servers.',
       cut: 'Der Verlauf endet vor dem unterschriebenen Stand des Servers.',
       item: 'Ein Inhalt passt nicht zu seiner Prüfsumme.',

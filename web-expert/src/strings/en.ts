@@ -310,6 +310,7 @@ export const en: typeof de = {
       bad_signature: 'The signature is not right.',
       replayed: 'The entry was handed in a second time.',
       id_reused: 'The id was used before.',
+      not_vouched: 'No device vouches for the key of this participant.',
       head: 'The log does not fit the state signed by the server.',
       cut: 'The log ends before the state signed by the server.',
       item: 'A content does not fit its digest.',
