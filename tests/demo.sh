@@ -6,6 +6,7 @@
 # Never: a process it did not start. Elsewhere: what the programs do; every setting here is a plain LOTSE_… variable.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+export NO_COLOR=1 # logs are files
 
 PORT=${DEMO_PORT:-8080}              # page; archivist, wear pages: +1, +10, +11
 UDP=${DEMO_UDP:-40000}               # media; one port per core from here up
@@ -83,18 +84,18 @@ last_words() {
   tail -n 8 "$LOGS/$1.log" | sed "s/^/  $1 | /" >&2
 }
 
-# Ends what was started here, last first: SIGTERM, and SIGKILL for what is still there after ten seconds.
+# Ends what was started here, last first, so that the glasses can say goodbye; SIGKILL for what is still there after five seconds.
 stop() {
-  trap - EXIT INT TERM
+  trap - EXIT
+  trap '' INT TERM
   local i tick
   [ -z "$timer" ] || kill "$timer" 2>/dev/null || true
-  for ((i = ${#PIDS[@]} - 1; i >= 0; i--)); do kill "${PIDS[i]}" 2>/dev/null || true; done
-  for ((tick = 0; tick < 100; tick++)); do
-    for i in "${!PIDS[@]}"; do kill -0 "${PIDS[i]}" 2>/dev/null || unset "PIDS[i]"; done
-    [ ${#PIDS[@]} -gt 0 ] || return 0
-    sleep 0.1
-  done
-  for i in "${!PIDS[@]}"; do
+  for ((i = ${#PIDS[@]} - 1; i >= 0; i--)); do
+    kill "${PIDS[i]}" 2>/dev/null || continue
+    for ((tick = 0; tick < 50; tick++)); do
+      kill -0 "${PIDS[i]}" 2>/dev/null || continue 2
+      sleep 0.1
+    done
     printf 'demo: %s did not end by itself\n' "${NAMES[i]}" >&2
     kill -KILL "${PIDS[i]}" 2>/dev/null || true
   done
