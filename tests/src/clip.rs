@@ -17,9 +17,10 @@ const HEIGHT: usize = 720;
 pub fn number(grey: &[u8]) -> Option<u32> {
     let cell = |n: usize| {
         let (x, y) = (16 + (n % 10) * 16 + 4, 672 + (n / 10) * 16 + 4);
-        let sum: u32 = (0..8).flat_map(|dy| (0..8).map(move |dx| (dx, dy))).map(|(dx, dy)| {
-            u32::from(*grey.get((y + dy) * WIDTH + x + dx).unwrap_or(&0))
-        }).sum();
+        let sum: u32 = (0..8)
+            .flat_map(|dy| (0..8).map(move |dx| (dx, dy)))
+            .map(|(dx, dy)| u32::from(*grey.get((y + dy) * WIDTH + x + dx).unwrap_or(&0)))
+            .sum();
         u32::from(sum / 64 > 128)
     };
     let bits: Vec<u32> = (0..20).map(cell).collect();
@@ -39,7 +40,9 @@ fn check(data: &[u32]) -> u32 {
 /// Pictures of one VP8 track: RTP time and bytes, whole ones only, from a key frame on and without a hole.
 pub fn pictures(packets: &[Got]) -> Vec<(u32, Vec<u8>)> {
     let mut sorted: Vec<&Got> = packets.iter().collect();
-    let Some(first) = sorted.first().map(|p| p.seq) else { return vec![] };
+    let Some(first) = sorted.first().map(|p| p.seq) else {
+        return vec![];
+    };
     sorted.sort_by_key(|p| p.seq.wrapping_sub(first) as i16);
     let mut out: Vec<(u32, Vec<u8>)> = Vec::new();
     let mut last_seq = None;
@@ -51,7 +54,9 @@ pub fn pictures(packets: &[Got]) -> Vec<(u32, Vec<u8>)> {
             open = None;
             out.clear();
         }
-        let Some((begins, body)) = vp8(&p.payload) else { continue };
+        let Some((begins, body)) = vp8(&p.payload) else {
+            continue;
+        };
         if begins {
             let key = body.first().is_some_and(|b| b & 1 == 0);
             open = (key || !out.is_empty()).then(|| (p.timestamp, Vec::new()));
@@ -121,7 +126,9 @@ mod tests {
 
     #[test]
     fn check_bits_are_those_of_the_examples() {
-        for (frame, bits) in [(0u32, "10000000000000101001"), (1, "10000000000001100101"), (749, "10001011101101000001")] {
+        for (frame, bits) in
+            [(0u32, "10000000000000101001"), (1, "10000000000001100101"), (749, "10001011101101000001")]
+        {
             let bits: Vec<u32> = bits.bytes().map(|b| u32::from(b - b'0')).collect();
             assert_eq!(bits[2..14].iter().fold(0, |v, b| v << 1 | b), frame);
             assert_eq!(bits[14..18].iter().fold(0, |v, b| v << 1 | b), check(&bits[2..14]));

@@ -125,7 +125,10 @@ impl Glasses {
         socket.write_all(format!("{word}\n").as_bytes()).await.unwrap();
         let mut line = String::new();
         let mut reader = BufReader::new(socket);
-        tokio::time::timeout(Duration::from_secs(5), reader.read_line(&mut line)).await.expect("an answer to a word").unwrap();
+        tokio::time::timeout(Duration::from_secs(5), reader.read_line(&mut line))
+            .await
+            .expect("an answer to a word")
+            .unwrap();
         line.trim().to_owned()
     }
 
@@ -138,7 +141,9 @@ impl Glasses {
     /// What came out of the speaker so far: mono, 48 kHz, -1 to 1.
     pub fn heard(&self) -> Vec<f32> {
         let bytes = std::fs::read(self.folder.join("speaker.wav")).unwrap_or_default();
-        let Some(at) = bytes.windows(4).position(|w| w == b"data") else { return vec![] };
+        let Some(at) = bytes.windows(4).position(|w| w == b"data") else {
+            return vec![];
+        };
         let samples = bytes.get(at + 8..).unwrap_or_default().chunks_exact(2);
         samples.map(|s| f32::from(i16::from_le_bytes([s[0], s[1]])) / 32_768.0).collect()
     }

@@ -111,7 +111,9 @@ impl Person {
             .live
             .until("an offer", mark, |m| match m {
                 ServerMessage::RtcOffer { session: s, offer } if *s == session => Some(Ok(offer.clone())),
-                ServerMessage::Refused { session: s, error, .. } if *s == Some(session) => Some(Err(error.code.clone())),
+                ServerMessage::Refused { session: s, error, .. } if *s == Some(session) => {
+                    Some(Err(error.code.clone()))
+                }
                 _ => None,
             })
             .await

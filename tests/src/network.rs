@@ -128,7 +128,9 @@ async fn connection(shared: Arc<Shared>, client: TcpStream) {
     shared.open().await;
     let mut first = [0; 64];
     // The request line comes in one piece from every client we have.
-    let Ok(n) = client.peek(&mut first).await else { return };
+    let Ok(n) = client.peek(&mut first).await else {
+        return;
+    };
     if first[..n].starts_with(b"GET /api/v1/live") {
         live(shared, client).await;
     } else if let Ok(server) = TcpStream::connect(shared.server).await {
@@ -161,9 +163,13 @@ async fn live(shared: Arc<Shared>, client: TcpStream) {
         }
         Ok(reply)
     };
-    let Ok(client) = tokio_tungstenite::accept_hdr_async_with_config(client, copy, Some(settings)).await else { return };
+    let Ok(client) = tokio_tungstenite::accept_hdr_async_with_config(client, copy, Some(settings)).await else {
+        return;
+    };
     // A refusal of the server (stale token) reaches the client as a closed socket.
-    let Ok((server, _)) = tokio_tungstenite::connect_async_with_config(request, Some(settings), true).await else { return };
+    let Ok((server, _)) = tokio_tungstenite::connect_async_with_config(request, Some(settings), true).await else {
+        return;
+    };
     let ((mut to_client, mut from_client), (mut to_server, mut from_server)) = (client.split(), server.split());
     let up = async {
         while let Some(Ok(message)) = from_client.next().await {
@@ -195,7 +201,9 @@ async fn live(shared: Arc<Shared>, client: TcpStream) {
 
 /// An offer names the server's UDP address: the link's own door goes there instead.
 async fn through_our_door(shared: &Arc<Shared>, text: &str) -> String {
-    let Ok(ServerMessage::RtcOffer { session, mut offer }) = serde_json::from_str(text) else { return text.to_owned() };
+    let Ok(ServerMessage::RtcOffer { session, mut offer }) = serde_json::from_str(text) else {
+        return text.to_owned();
+    };
     let mut sdp = String::new();
     for line in offer.sdp.split_inclusive('\n') {
         let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();

@@ -178,7 +178,10 @@ impl Person {
     }
 
     /// The waiting calls, as soon as there is one that fits.
-    pub async fn call_waiting(&self, fits: impl Fn(&lotse_protocol::command::Call) -> bool) -> lotse_protocol::command::Call {
+    pub async fn call_waiting(
+        &self,
+        fits: impl Fn(&lotse_protocol::command::Call) -> bool,
+    ) -> lotse_protocol::command::Call {
         self.live
             .until("a waiting call", 0, |m| match m {
                 ServerMessage::Queue { calls } => calls.iter().find(|c| c.waiting && fits(c)).cloned(),
@@ -195,7 +198,9 @@ impl Person {
         self.live.say(&ClientMessage::OpenCase { case, after_seq: after });
         self.live
             .until("the case opens", mark, |m| match m {
-                ServerMessage::CaseOpened { case: c, me, role, head } if *c == case => Some(Ok((*me, *role, head.clone()))),
+                ServerMessage::CaseOpened { case: c, me, role, head } if *c == case => {
+                    Some(Ok((*me, *role, head.clone())))
+                }
                 ServerMessage::Refused { case: Some(c), id: None, error, .. } if *c == case => {
                     Some(Err(Refusal::live(&error.code, &error.message, None)))
                 }
@@ -319,7 +324,12 @@ impl Person {
     }
 
     /// Waits for an event of this kind that fits; returns the first.
-    pub async fn event(&self, case: CaseId, kind: &str, fits: impl Fn(&AuthorFields) -> bool) -> (AuthorFields, SentEvent) {
+    pub async fn event(
+        &self,
+        case: CaseId,
+        kind: &str,
+        fits: impl Fn(&AuthorFields) -> bool,
+    ) -> (AuthorFields, SentEvent) {
         self.event_within(case, kind, crate::live::PATIENCE, fits).await
     }
 
@@ -401,7 +411,8 @@ impl Person {
             self.enter(case).await;
         }
         let event = self.commit(case, Draft::of(kind).payload(&json!({ "reason": reason }))).await?;
-        let reply = self.post(&format!("/api/v1/cases/{case}/grants"), &json!({ "event": event, "verb": verb })).await?;
+        let reply =
+            self.post(&format!("/api/v1/cases/{case}/grants"), &json!({ "event": event, "verb": verb })).await?;
         Ok(reply.json::<Value>().await.unwrap()["grant"].as_str().unwrap().to_owned())
     }
 

@@ -149,7 +149,9 @@ impl Program {
 
     /// SIGTERM, and SIGKILL when that does not help.
     pub async fn stop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
         // SAFETY: the process is our child and not yet waited for, so the id is still its own.
         unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
         let end = Instant::now() + STOP_WITHIN;

@@ -47,7 +47,9 @@ fn every_file_and_symbol_named_in_architecture_exists() {
     // A symbol stands in one of the files that its own paragraph names; where it names none, anywhere.
     let mut paragraph: Vec<PathBuf> = Vec::new();
     for line in text.lines() {
-        let starts = line.trim_start().starts_with(|c: char| c.is_ascii_digit()) || line.trim().is_empty() || line.starts_with('|');
+        let starts = line.trim_start().starts_with(|c: char| c.is_ascii_digit())
+            || line.trim().is_empty()
+            || line.starts_with('|');
         if starts {
             paragraph.clear();
         }

@@ -204,7 +204,14 @@ async fn replayed_and_forged_commands_change_nothing() {
 async fn malformed_and_oversized_messages_are_answered_and_the_server_lives() {
     let world = World::with_server(45).await;
     let bad = [
-        "", "{", "null", "[]", "42", "\u{0}", "{\"type\":\"nonsense\"}", "{\"type\":\"commit\"}",
+        "",
+        "{",
+        "null",
+        "[]",
+        "42",
+        "\u{0}",
+        "{\"type\":\"nonsense\"}",
+        "{\"type\":\"commit\"}",
         "{\"type\":\"open_case\",\"case\":\"x\",\"after_seq\":-1}",
         "{\"type\":\"ping\",\"t0_us\":1e400}",
         "{\"type\":\"hello\",\"language\":{\"a\":[[[[[[]]]]]]}}",
@@ -234,14 +241,23 @@ async fn malformed_and_oversized_messages_are_answered_and_the_server_lives() {
     // Over HTTP: bodies that are no JSON, paths that are no ids, files that are too large or not what they claim.
     let technician = world.technician("helmet-1").await;
     let case = technician.new_case("p-204").await;
-    let post = technician.request(reqwest::Method::POST, "/api/v1/cases").body("{").header("content-type", "application/json");
+    let post =
+        technician.request(reqwest::Method::POST, "/api/v1/cases").body("{").header("content-type", "application/json");
     assert_eq!(fine(post.send().await.unwrap()).await.unwrap_err().code, "malformed");
-    for path in ["/api/v1/cases/x/items/y", "/api/v1/cases/../../etc/passwd/items/0", "/api/v1/nothing", "/api/v1/cases?limit=-1"] {
+    for path in [
+        "/api/v1/cases/x/items/y",
+        "/api/v1/cases/../../etc/passwd/items/0",
+        "/api/v1/nothing",
+        "/api/v1/cases?limit=-1",
+    ] {
         let refusal = technician.get(path).await.unwrap_err();
         assert!((400..500).contains(&refusal.status), "{path}: {refusal:?}");
     }
     let sealed = item::seal(ItemKey([3; 32]), b"a file");
-    assert_eq!(technician.put_item(case, Digest::of(b"other"), sealed.bytes.clone()).await.unwrap_err().code, "digest_mismatch");
+    assert_eq!(
+        technician.put_item(case, Digest::of(b"other"), sealed.bytes.clone()).await.unwrap_err().code,
+        "digest_mismatch"
+    );
     assert_eq!(technician.put_item(case, sealed.digest, sealed.bytes.clone()).await.unwrap(), 201);
     assert_eq!(technician.put_item(case, sealed.digest, sealed.bytes).await.unwrap(), 200);
     let huge = vec![7u8; MAX_ITEM_BYTES + 1];
@@ -363,13 +379,17 @@ async fn the_archive_opens_for_nobody_without_a_fitting_grant() {
     let mut forged = export.clone().into_bytes();
     forged[10] ^= 1;
     let forged = String::from_utf8_lossy(&forged).into_owned();
-    for (case, grant) in [(other, export.as_str()), (case, replay.as_str()), (case, forged.as_str()), (case, ""), (case, "a.b")] {
+    for (case, grant) in
+        [(other, export.as_str()), (case, replay.as_str()), (case, forged.as_str()), (case, ""), (case, "a.b")]
+    {
         let refusal = expert.get(&format!("/archive/cases/{case}/bundle?grant={grant}")).await.unwrap_err();
         assert!((400..500).contains(&refusal.status), "{refusal:?}");
         assert!(refusal.message.len() > 20, "{refusal:?}");
     }
     let digest = "0".repeat(64);
-    for path in [format!("cases/{case}/media/{digest}?grant={replay}"), format!("cases/{case}/media/../../keys?grant={replay}")] {
+    for path in
+        [format!("cases/{case}/media/{digest}?grant={replay}"), format!("cases/{case}/media/../../keys?grant={replay}")]
+    {
         let refusal = expert.get(&format!("/archive/{path}")).await.unwrap_err();
         assert!((400..500).contains(&refusal.status), "{path}: {refusal:?}");
     }
@@ -405,7 +425,8 @@ async fn programs_that_cannot_start_say_what_to_do() {
     let file = world.path("a-file");
     std::fs::write(&file, "").unwrap();
     let inside = file.join("data").display().to_string();
-    for (key, program) in [("LOTSE_DATA_DIR", "server"), ("LOTSE_DATA_KEYS", "server"), ("LOTSE_DATA_DIR", "archivist")] {
+    for (key, program) in [("LOTSE_DATA_DIR", "server"), ("LOTSE_DATA_KEYS", "server"), ("LOTSE_DATA_DIR", "archivist")]
+    {
         let mut fourth = World::planned(52);
         let program = if program == "server" { &mut fourth.server } else { &mut fourth.archivist };
         program.set(key, &inside);

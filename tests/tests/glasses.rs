@@ -16,11 +16,7 @@ use lotse_protocol::{
     signal::TrackSource,
 };
 use lotse_tests::{
-    Draft, Glasses, Person, World, clip, eventually,
-    glasses::tone,
-    media::Leg,
-    network::Faults,
-    person, secs,
+    Draft, Glasses, Person, World, clip, eventually, glasses::tone, media::Leg, network::Faults, person, secs,
 };
 use lotse_verify::report::Verdict;
 use tokio::sync::Mutex;
@@ -117,8 +113,7 @@ async fn voices_pictures_marks_and_receipts_reach_their_people() {
     let pictures = clip::pictures(&call.leg.packets(call.technician, TrackSource::Main));
     let numbers = clip::numbers(&pictures, world.folder.path());
     assert!(numbers.len() > 20, "{} pictures", numbers.len());
-    let read: Vec<(u64, u64)> =
-        numbers.iter().filter_map(|(t, n)| n.map(|n| (u64::from(*t), u64::from(n)))).collect();
+    let read: Vec<(u64, u64)> = numbers.iter().filter_map(|(t, n)| n.map(|n| (u64::from(*t), u64::from(n)))).collect();
     assert!(read.len() * 100 >= numbers.len() * 98, "{} of {} codes are readable", read.len(), numbers.len());
     let offsets: BTreeSet<u64> = read.iter().map(|(t, n)| offset(*t, *n)).collect();
     assert_eq!(offsets.len(), 1, "one clip, one clock: {read:?}");
@@ -135,7 +130,10 @@ async fn voices_pictures_marks_and_receipts_reach_their_people() {
         at_ms: person::now_ms(),
         text: "Loosen this first".into(),
         marks: vec![Annotation {
-            mark: Mark::Arrow { tail: PictureCoord { x: 50_000, y: 20_000 }, tip: PictureCoord { x: 32_768, y: 32_768 } },
+            mark: Mark::Arrow {
+                tail: PictureCoord { x: 50_000, y: 20_000 },
+                tip: PictureCoord { x: 32_768, y: 32_768 },
+            },
             colour: Colour::Yellow,
             width: 600,
         }],
@@ -286,6 +284,54 @@ async fn expert_gets_picture_back_after_five_second_wifi_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_without_recording_leaves_no_picture_on_any_disk() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let world = World::seeded(67).await;
+    let glasses = world.started_glasses("helmet-1").await;
+    let call = take(&world, &glasses).await;
+    glasses.say("CALL_ONLY").await;
+    call.expert.answer(call.case, call.session, kind::CONSENT_RECORD).await;
+    call.sees(PATIENCE).await;
+    tokio::time::sleep(secs(3)).await;
+    let pictures = clip::pictures(&call.leg.packets(call.technician, TrackSource::Main));
+    assert!(pictures.len() > 10, "the call itself has pictures");
+    call.expert.commit(call.case, Draft::of(kind::SESSION_ENDED).session(call.session)).await.unwrap();
+    glasses.shows("ended").await;
+    tokio::time::sleep(secs(2)).await;
+    assert_eq!(world.media_bytes(), 0);
+    for kind in [kind::RECORDING_STARTED, kind::SEGMENT, kind::SNAPSHOT] {
+        assert_eq!(call.expert.log(call.case).iter().filter(|(f, _)| f.kind == kind).count(), 0, "{kind}");
+    }
+    // No encoded picture lies on any disk: server, archivist, or the glasses themselves.
+    let needles: Vec<&[u8]> =
+        pictures.iter().filter(|(_, b)| b.len() > 500).map(|(_, b)| &b[200..260]).take(20).collect();
+    assert!(!needles.is_empty());
+    for folder in ["server", "archivist", "helmet-1/data"] {
+        assert_eq!(lotse_tests::disk::holding(&world.path(folder), &needles), [], "{folder}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stop_recording_on_the_glasses_stops_it_within_two_seconds_and_the_call_goes_on() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let world = World::seeded(68).await;
+    let glasses = world.started_glasses("helmet-1").await;
+    let call = take(&world, &glasses).await;
+    call.recorded(&glasses).await;
+    call.expert.event_within(call.case, kind::SEGMENT, PATIENCE, |_| true).await;
+    assert!(world.media_bytes() > 0);
+    let said = std::time::Instant::now();
+    glasses.say("STOP_RECORDING").await;
+    call.expert.event_within(call.case, kind::RECORDING_STOPPED, PATIENCE, |_| true).await;
+    assert!(said.elapsed() < secs(2), "stopped only after {:?}", said.elapsed());
+    tokio::time::sleep(secs(1)).await;
+    let kept = world.media_bytes();
+    call.sees(secs(20)).await;
+    tokio::time::sleep(secs(2)).await;
+    assert_eq!(world.media_bytes(), kept, "kept after the withdrawal");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_camera_and_sound_the_call_still_works_and_says_what_is_missing() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let world = World::seeded(65).await;
@@ -313,7 +359,6 @@ async fn without_camera_and_sound_the_call_still_works_and_says_what_is_missing(
 async fn wrong_settings_and_codes_are_named_with_their_remedy() {
     let world = World::with_server(66).await;
     for (key, value) in [
-        ("LOTSE_CAMERA_SOURCE", "file:/nowhere/clip.mp4"),
         ("LOTSE_CAMERA_SOURCE", "nonsense"),
         ("LOTSE_SOUND_MICROPHONE", "loud"),
         ("LOTSE_HUD_DISPLAYS", "paper:1"),

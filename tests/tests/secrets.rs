@@ -99,9 +99,7 @@ async fn a_bundle_leaves_nothing_in_clear_at_the_archivist() {
     let message = lotse_payload::Message { text: "nur-im-buendel-lesbar-77aa".into(), file: None };
     technician.call(case).await;
     technician.commit(case, Draft::of(kind::MESSAGE).payload(&message)).await.unwrap();
-    technician
-        .session_is(case, "the archivist has come", |s| s.participants.len() > 1)
-        .await;
+    technician.session_is(case, "the archivist has come", |s| s.participants.len() > 1).await;
     let manager = world.person("manager").await;
     let bundle = manager.bundle(case).await;
     assert!(bundle.windows(26).any(|w| w == b"nur-im-buendel-lesbar-77aa"), "the bundle is in clear");

@@ -48,7 +48,9 @@ pub struct SentEvent {
 #[ts(export, export_to = "command.ts")]
 pub enum ClientMessage {
     /// First message. `language`: "de" or "en", for error sentences.
-    Hello { language: String },
+    Hello {
+        language: String,
+    },
     /// Clock measurement; answered at once.
     Ping {
         #[ts(type = "number")]
@@ -60,9 +62,16 @@ pub enum ClientMessage {
         #[ts(type = "number")]
         after_seq: u64,
     },
-    CloseCase { case: CaseId },
+    CloseCase {
+        case: CaseId,
+    },
     /// Append an event. Answered by `Committed` once durable, or `Refused`. Sending the same again is harmless.
-    Commit { case: CaseId, author: String, sig: Signature, items: Vec<ItemRef> },
+    Commit {
+        case: CaseId,
+        author: String,
+        sig: Signature,
+        items: Vec<ItemRef>,
+    },
     /// Passed on to one or all participants of the session and never stored: a Snapshot of a call without recording.
     Relay {
         case: CaseId,
@@ -73,11 +82,24 @@ pub enum ClientMessage {
         item: ItemRef,
     },
     /// Connect media of a session one is present in. Answered by `RtcOffer`. Again: starts afresh.
-    RtcJoin { case: CaseId, session: SessionId, publish: Vec<TrackInfo> },
-    RtcAnswer { session: SessionId, answer: RtcAnswer },
+    RtcJoin {
+        case: CaseId,
+        session: SessionId,
+        publish: Vec<TrackInfo>,
+    },
+    RtcAnswer {
+        session: SessionId,
+        answer: RtcAnswer,
+    },
     /// Watch or stop watching a track of the session (default: every `main` and `voice`, no `preview`).
-    RtcWatch { session: SessionId, track: TrackId, on: bool },
-    RtcLeave { session: SessionId },
+    RtcWatch {
+        session: SessionId,
+        track: TrackId,
+        on: bool,
+    },
+    RtcLeave {
+        session: SessionId,
+    },
 }
 
 /// What the server says.
@@ -92,10 +114,21 @@ pub enum ServerMessage {
         server_us: i64,
     },
     /// The receiver's place in a case. `head` is signed; keep the newest one seen.
-    CaseOpened { case: CaseId, me: Pseudonym, role: Role, head: SignedHead },
-    Event { case: CaseId, event: SentEvent },
+    CaseOpened {
+        case: CaseId,
+        me: Pseudonym,
+        role: Role,
+        head: SignedHead,
+    },
+    Event {
+        case: CaseId,
+        event: SentEvent,
+    },
     /// Everything up to `head.seq` was sent; what follows is live.
-    CaughtUp { case: CaseId, head: Head },
+    CaughtUp {
+        case: CaseId,
+        head: Head,
+    },
     Committed {
         case: CaseId,
         id: EventId,
@@ -120,22 +153,49 @@ pub enum ServerMessage {
         last_device_seq: Option<u64>,
         error: ApiError,
     },
-    Relayed { case: CaseId, session: SessionId, from: Pseudonym, item: ItemRef },
-    RtcOffer { session: SessionId, offer: Offer },
+    Relayed {
+        case: CaseId,
+        session: SessionId,
+        from: Pseudonym,
+        item: ItemRef,
+    },
+    RtcOffer {
+        session: SessionId,
+        offer: Offer,
+    },
     /// Once a second while connected: every leg of the session.
-    RtcLegs { session: SessionId, legs: Vec<Leg> },
+    RtcLegs {
+        session: SessionId,
+        legs: Vec<Leg>,
+    },
     /// The publisher's track is (not) watched by anybody now; `preview` is encoded only while it is.
-    RtcWatched { session: SessionId, track: TrackId, on: bool },
+    RtcWatched {
+        session: SessionId,
+        track: TrackId,
+        on: bool,
+    },
     /// Send a key frame of this track now.
-    RtcKeyFrame { session: SessionId, track: TrackId },
+    RtcKeyFrame {
+        session: SessionId,
+        track: TrackId,
+    },
     /// This leg is gone (`reason`: a code); join again.
-    RtcClosed { session: SessionId, reason: String },
+    RtcClosed {
+        session: SessionId,
+        reason: String,
+    },
     /// To experts: the whole queue, on every change. To the archivist: every open session.
-    Queue { calls: Vec<Call> },
+    Queue {
+        calls: Vec<Call>,
+    },
     /// To everybody: is an archivist connected?
-    Archivist { present: bool },
+    Archivist {
+        present: bool,
+    },
     /// To everybody who may list it: this case is new or changed.
-    CaseChanged { summary: CaseSummary },
+    CaseChanged {
+        summary: CaseSummary,
+    },
 }
 
 /// A waiting call (for the archivist: any open session).

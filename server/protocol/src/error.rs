@@ -7,7 +7,9 @@ use ts_rs::TS;
 pub enum ProtocolError {
     #[error("{what} is not valid: {why}. Send it as docs/PROTOCOL.md describes.")]
     Malformed { what: &'static str, why: String },
-    #[error("the signature does not match its author's key. Sign the exact author bytes with the key named in `joined`.")]
+    #[error(
+        "the signature does not match its author's key. Sign the exact author bytes with the key named in `joined`."
+    )]
     BadSignature,
     #[error("the sealed item does not open with this key: chunk {chunk} was changed or the key is another item's.")]
     DoesNotOpen { chunk: u64 },

@@ -139,7 +139,9 @@ pub fn open_as(digest: &Digest, key: &ItemKey, sealed: &[u8]) -> Result<Vec<u8>,
 /// How many bytes at the front are header and whole chunks, and how many chunks they are. What a crash leaves behind is
 /// cut to this; (0, 0) when not even one chunk is whole.
 pub fn whole_chunks(sealed: &[u8]) -> (usize, u64) {
-    let Some(rows) = sealed.get(HEADER..) else { return (0, 0) };
+    let Some(rows) = sealed.get(HEADER..) else {
+        return (0, 0);
+    };
     match chunks(rows).map_while(Result::ok).fold((HEADER, 0), |(len, n), c| (len + 4 + c.len(), n + 1)) {
         (_, 0) => (0, 0),
         whole => whole,

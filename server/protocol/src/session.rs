@@ -85,7 +85,9 @@ impl Sessions {
             });
             return;
         }
-        let Some(session) = self.list.iter_mut().find(|s| s.id == id) else { return };
+        let Some(session) = self.list.iter_mut().find(|s| s.id == id) else {
+            return;
+        };
         if session.ended_at_ms.is_some() {
             return;
         }

@@ -70,7 +70,8 @@ fn items() -> Value {
     let key = item_key(100);
     let sealed = item::seal_chunks(key, &plain(60), &[20, 20, 20]).unwrap();
     let row = 20 + item::CHUNK_OVERHEAD;
-    let swapped = [&sealed[..32], &sealed[32 + row..32 + 2 * row], &sealed[32..32 + row], &sealed[32 + 2 * row..]].concat();
+    let swapped =
+        [&sealed[..32], &sealed[32 + row..32 + 2 * row], &sealed[32..32 + row], &sealed[32 + 2 * row..]].concat();
     let mut flipped = sealed.clone();
     flipped[32 + row + 4] ^= 1;
     let mut header = sealed.clone();
@@ -84,12 +85,7 @@ fn items() -> Value {
         ("less than the header", sealed[..31].to_vec(), "truncated", 0),
         ("no bytes at all", Vec::new(), "truncated", 0),
         ("a flipped byte in the header", header, "wrong_key", 0),
-        (
-            "another item's key",
-            item::seal_chunks(item_key(101), &plain(60), &[20, 20, 20]).unwrap(),
-            "wrong_key",
-            0,
-        ),
+        ("another item's key", item::seal_chunks(item_key(101), &plain(60), &[20, 20, 20]).unwrap(), "wrong_key", 0),
     ]
     .map(|(name, bytes, error, chunk)| {
         let code = match item::open(&key, &bytes).unwrap_err() {
@@ -200,7 +196,9 @@ fn golden_items_open() {
     let golden: Value = serde_json::from_str(&read("items.json")).unwrap();
     for vector in golden["good"].as_array().unwrap() {
         let key: ItemKey = serde_json::from_value(vector["key"].clone()).unwrap();
-        let Some(sealed) = vector["sealed"].as_str() else { continue };
+        let Some(sealed) = vector["sealed"].as_str() else {
+            continue;
+        };
         let sealed = STANDARD.decode(sealed).unwrap();
         let (opened, chunks) = item::open(&key, &sealed).unwrap();
         assert_eq!(opened, plain(opened.len()), "{}", vector["name"]);
@@ -238,5 +236,8 @@ fn compare(name: &str, value: &Value) {
         std::fs::create_dir_all(path("")).unwrap();
         std::fs::write(path(name), &text).unwrap();
     }
-    assert!(read(name) == text, "fixtures/{name} is not what the code makes: a change of the format, or LOTSE_WRITE_FIXTURES=1");
+    assert!(
+        read(name) == text,
+        "fixtures/{name} is not what the code makes: a change of the format, or LOTSE_WRITE_FIXTURES=1"
+    );
 }

@@ -29,7 +29,9 @@ fn page() -> String {
         }
         out.push('\n');
     }
-    out.push_str("\nThe server's own events (`opened`, `session.left`, an automatic `session.ended`) come from no account.\n");
+    out.push_str(
+        "\nThe server's own events (`opened`, `session.left`, an automatic `session.ended`) come from no account.\n",
+    );
     out
 }
 

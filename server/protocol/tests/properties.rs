@@ -152,7 +152,13 @@ impl Author {
         SigningKey::from_bytes(&[self.n; 32])
     }
 
-    fn fields(&mut self, event: u128, kind: &str, session: Option<u128>, clear: Option<serde_json::Value>) -> AuthorFields {
+    fn fields(
+        &mut self,
+        event: u128,
+        kind: &str,
+        session: Option<u128>,
+        clear: Option<serde_json::Value>,
+    ) -> AuthorFields {
         self.seq += 1;
         AuthorFields {
             v: 1,
@@ -460,7 +466,9 @@ fn answer_of(events: &[AuthorFields], session: SessionId, who: Pseudonym) -> Opt
     let mut answer = None;
     for e in events.iter().filter(|e| e.session == Some(session)) {
         match e.kind.as_str() {
-            kind::SESSION_ENDED if inside || answer.is_some() || started(events, session, e) => break,
+            kind::SESSION_ENDED if inside || answer.is_some() || started(events, session, e) => {
+                break;
+            }
             kind::SESSION_CALLED | kind::SESSION_JOINED if e.author == who => inside |= started(events, session, e),
             kind::CONSENT_RECORD if e.author == who && inside => answer = Some(Answer::Record),
             kind::CONSENT_CALL_ONLY if e.author == who && inside => answer = Some(Answer::CallOnly),

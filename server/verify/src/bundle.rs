@@ -142,7 +142,14 @@ impl Draft {
 
     /// An item that goes in, in clear. `sealed`: its bytes; they are opened, measured and forgotten. `ext`: the ending of
     /// its file, e.g. "json", "webm". Naming an item twice is harmless.
-    pub fn item(&mut self, digest: Digest, kind: ItemKind, key: ItemKey, sealed: &[u8], ext: &str) -> Result<(), BundleError> {
+    pub fn item(
+        &mut self,
+        digest: Digest,
+        kind: ItemKind,
+        key: ItemKey,
+        sealed: &[u8],
+        ext: &str,
+    ) -> Result<(), BundleError> {
         let at = |source| BundleError::Item { digest, source };
         if !is_ending(ext) {
             return Err(BundleError::Ending { ext: ext.into() });

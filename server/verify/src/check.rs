@@ -68,7 +68,9 @@ struct Check<F: Read + Seek> {
 
 impl<F: Read + Seek> Check<F> {
     fn run(&mut self, options: &Options) -> io::Result<()> {
-        let Some((text, manifest)) = self.manifest()? else { return Ok(()) };
+        let Some((text, manifest)) = self.manifest()? else {
+            return Ok(());
+        };
         self.report.case = Some(manifest.case);
         self.report.number = manifest.number.clone();
         self.report.archivist = Some(envelope::fingerprint(&manifest.archivist));
@@ -87,7 +89,9 @@ impl<F: Read + Seek> Check<F> {
         let mut at = ustar::footprint(text.len() as u64);
         let mut files = manifest.files.iter();
         let mut next = || files.next();
-        let (Some(log), Some(head), Some(keys)) = (next(), next(), next()) else { return Ok(()) };
+        let (Some(log), Some(head), Some(keys)) = (next(), next(), next()) else {
+            return Ok(());
+        };
         let mut reader = LogReader::new(manifest.case);
         let whole = self.content(&mut at, log, |piece| reader.take(piece))?;
         reader.finish();
@@ -135,10 +139,7 @@ impl<F: Read + Seek> Check<F> {
         }
         let Some(size) = size else { return Ok(None) };
         if ustar::footprint(size) > self.length {
-            self.wrong(
-                bundle::MANIFEST,
-                Trouble::Length { expected: ustar::footprint(size), found: self.length },
-            );
+            self.wrong(bundle::MANIFEST, Trouble::Length { expected: ustar::footprint(size), found: self.length });
             return Ok(None);
         }
         let mut text = vec![0; size as usize];
@@ -195,13 +196,7 @@ impl<F: Read + Seek> Check<F> {
     }
 
     /// Header, content and padding of one file. Returns the hash of its content; `None` when the bundle ends before.
-    fn raw(
-        &mut self,
-        at: &mut u64,
-        name: &str,
-        size: u64,
-        take: &mut impl FnMut(&[u8]),
-    ) -> io::Result<Option<Digest>> {
+    fn raw(&mut self, at: &mut u64, name: &str, size: u64, take: &mut impl FnMut(&[u8])) -> io::Result<Option<Digest>> {
         let end = at.saturating_add(ustar::footprint(size));
         let cut = end > self.length;
         if at.saturating_add(ustar::BLOCK) > self.length {
@@ -495,14 +490,18 @@ fn wrong_list(files: &[FileEntry]) -> Option<(String, String)> {
     for (i, expected) in [bundle::LOG, bundle::HEAD, bundle::KEYS].iter().enumerate() {
         match files.get(i) {
             Some(f) if f.name == *expected => {}
-            other => return Some((other.map(|f| f.name.clone()).unwrap_or_default(), expected.to_string())),
+            other => {
+                return Some((other.map(|f| f.name.clone()).unwrap_or_default(), expected.to_string()));
+            }
         }
     }
     let mut last = None;
     for file in files.iter().skip(3) {
         match digest_of(&file.name) {
             Some(digest) if last.is_none_or(|l| l < digest) => last = Some(digest),
-            _ => return Some((file.name.clone(), format!("{}<digest>.<ending>", bundle::ITEMS))),
+            _ => {
+                return Some((file.name.clone(), format!("{}<digest>.<ending>", bundle::ITEMS)));
+            }
         }
     }
     None

@@ -149,7 +149,9 @@ impl LogReader {
     }
 
     fn check_policy(&mut self, author: &AuthorFields) {
-        let Some(role) = self.chain.binding(&author.device).map(|b| b.role) else { return };
+        let Some(role) = self.chain.binding(&author.device).map(|b| b.role) else {
+            return;
+        };
         let allowed = match policy::verb_of(&author.kind) {
             None => role == policy::Role::Server,
             Some(_) if role == policy::Role::Server => author.kind == kind::SESSION_ENDED,

@@ -79,8 +79,12 @@ fn run(args: &Args, language: Language) -> Result<Verdict, String> {
 fn cannot_read(path: &std::path::Path, e: &std::io::Error, language: Language) -> String {
     let path = path.display();
     match language {
-        Language::En => format!("{path} cannot be read: {e}. Name a file that exists and may be read."),
-        Language::De => format!("{path} ist nicht lesbar: {e}. Eine vorhandene, lesbare Datei nennen."),
+        Language::En => {
+            format!("{path} cannot be read: {e}. Name a file that exists and may be read.")
+        }
+        Language::De => {
+            format!("{path} ist nicht lesbar: {e}. Eine vorhandene, lesbare Datei nennen.")
+        }
     }
 }
 

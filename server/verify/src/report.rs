@@ -150,7 +150,8 @@ impl Report {
             }
             if let Some(event) = &finding.event {
                 let kind = if event.kind.is_empty() { String::new() } else { format!(" {}", event.kind) };
-                let at = if event.captured_at_ms > 0 { format!(", {}", utc(event.captured_at_ms)) } else { String::new() };
+                let at =
+                    if event.captured_at_ms > 0 { format!(", {}", utc(event.captured_at_ms)) } else { String::new() };
                 let _ = write!(out, " ({} {}{kind}{at})", say("event", "Ereignis"), event.seq);
             }
             let _ = write!(out, "\n    {}\n", finding.trouble.sentence(language));

@@ -10,37 +10,62 @@ use crate::report::Language;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trouble {
     /// The file ends early or goes on after its end.
-    Length { expected: u64, found: u64 },
+    Length {
+        expected: u64,
+        found: u64,
+    },
     TarHeader,
     TarPadding,
     TarEnd,
-    Manifest { why: String },
+    Manifest {
+        why: String,
+    },
     Signature,
     /// Not the files a bundle has, or in another order.
-    FileList { expected: String },
+    FileList {
+        expected: String,
+    },
     /// Other content than the manifest says.
     FileHash,
-    LogLine { line: u64, why: String },
+    LogLine {
+        line: u64,
+        why: String,
+    },
     Chain(ChainError),
     /// The head does not prove the end of the log.
-    HeadWrong { why: String },
+    HeadWrong {
+        why: String,
+    },
     HeadSignature,
     /// The log has events after what its head proves.
-    Unproven { proven: u64, events: u64 },
+    Unproven {
+        proven: u64,
+        events: u64,
+    },
     ManifestHead,
     Number,
-    KeysUnreadable { why: String },
+    KeysUnreadable {
+        why: String,
+    },
     KeyAbsent,
     NotInLog,
-    ItemChanged { digest: Digest },
+    ItemChanged {
+        digest: Digest,
+    },
     ItemLength,
     /// The payload of `joined` does not vouch for the case key.
     Vouch,
     /// Nobody with the manifest's key joined as archivist.
     ArchivistUnknown,
-    NotAllowed { role: Role },
-    OtherServer { found: Digest },
-    GivenHead { why: String },
+    NotAllowed {
+        role: Role,
+    },
+    OtherServer {
+        found: Digest,
+    },
+    GivenHead {
+        why: String,
+    },
     /// A head somebody kept proves more or other events.
     GivenHeadDisagrees(ChainError),
 }
@@ -97,8 +122,12 @@ impl Trouble {
             Trouble::TarPadding => "The filling bytes after this file were changed.".into(),
             Trouble::TarEnd => "The end mark of the tar was changed.".into(),
             Trouble::Manifest { why } => format!("The list of files cannot be read: {why}."),
-            Trouble::Signature => "The archivist's signature does not match the list of files: one of the two was changed.".into(),
-            Trouble::FileList { expected } => format!("The list of files is not a bundle's: {expected} was expected here."),
+            Trouble::Signature => {
+                "The archivist's signature does not match the list of files: one of the two was changed.".into()
+            }
+            Trouble::FileList { expected } => {
+                format!("The list of files is not a bundle's: {expected} was expected here.")
+            }
             Trouble::FileHash => "The content is not what the signed list says: it was changed.".into(),
             Trouble::LogLine { line, why } => format!("Line {line} is not an event: {why}."),
             Trouble::Chain(e) => chain_english(e),
@@ -113,10 +142,14 @@ impl Trouble {
             Trouble::KeyAbsent => "The log names an item that the bundle says nothing about: it was left out.".into(),
             Trouble::NotInLog => "No event names this item: it was added.".into(),
             Trouble::ItemChanged { digest } => {
-                format!("Sealed again it is {digest}, not what the log names: content, key or chunk lengths were changed.")
+                format!(
+                    "Sealed again it is {digest}, not what the log names: content, key or chunk lengths were changed."
+                )
             }
             Trouble::ItemLength => "Its length is not the sum of its chunks.".into(),
-            Trouble::Vouch => "The device's signature does not vouch for the key that signs this author's events.".into(),
+            Trouble::Vouch => {
+                "The device's signature does not vouch for the key that signs this author's events.".into()
+            }
             Trouble::ArchivistUnknown => "The key that signed the bundle is not an archivist's of this case.".into(),
             Trouble::NotAllowed { role } => format!("A {} may not write this kind of event.", role_english(*role)),
             Trouble::OtherServer { found } => {
@@ -170,7 +203,9 @@ impl Trouble {
                 "Die Unterschrift des Geräts bürgt nicht für den Schlüssel, der hier unterschreibt.".into()
             }
             Trouble::ArchivistUnknown => "Das Bündel ist von keinem Archivar dieses Falls unterschrieben.".into(),
-            Trouble::NotAllowed { role } => format!("{} darf ein solches Ereignis nicht schreiben.", role_german(*role)),
+            Trouble::NotAllowed { role } => {
+                format!("{} darf ein solches Ereignis nicht schreiben.", role_german(*role))
+            }
             Trouble::OtherServer { found } => {
                 format!("Der Fall lag bei einem anderen Server als dem genannten: sein Fingerabdruck ist {found}.")
             }
@@ -227,14 +262,18 @@ fn chain_german(e: &ChainError) -> String {
         ChainError::Opening { seq } => {
             format!("Ereignis {seq}: ein Fall wird durch sein erstes Ereignis eröffnet und durch kein anderes.")
         }
-        ChainError::ServerOnly { seq, kind } => format!("Ereignis {seq}: `{kind}` schreibt nur der Server."),
+        ChainError::ServerOnly { seq, kind } => {
+            format!("Ereignis {seq}: `{kind}` schreibt nur der Server.")
+        }
         ChainError::OtherRole { seq, author } => {
             format!("Ereignis {seq}: {author} trat zuvor in einer anderen Rolle bei.")
         }
         ChainError::Replayed { seq, found, last } => {
             format!("Ereignis {seq}: die Gerätenummer {found} liegt nicht über {last}: eine Wiederholung.")
         }
-        ChainError::IdReused { seq, id } => format!("Ereignis {seq}: die Kennung {id} gab es schon."),
+        ChainError::IdReused { seq, id } => {
+            format!("Ereignis {seq}: die Kennung {id} gab es schon.")
+        }
         ChainError::Head { seq } => {
             format!("Der Stand nennt Ereignis {seq} mit anderer Prüfsumme: das Protokoll wurde verändert.")
         }

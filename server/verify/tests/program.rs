@@ -46,7 +46,8 @@ fn says_consistent_authentic_changed_and_cannot() {
     assert!(said.starts_with("ECHT"), "{said}");
 
     let mut changed = bytes.clone();
-    let region = support::regions(&bytes).into_iter().find(|r| r.file.ends_with(".webm") && r.part == "content").unwrap();
+    let region =
+        support::regions(&bytes).into_iter().find(|r| r.file.ends_with(".webm") && r.part == "content").unwrap();
     changed[region.from + 9] ^= 4;
     let bad = dir.path().join("bad.tar");
     std::fs::write(&bad, &changed).unwrap();
@@ -63,7 +64,9 @@ fn says_consistent_authentic_changed_and_cannot() {
     assert_eq!(json["findings"][0]["event"]["seq"], 14);
     assert!(json["findings"][0]["message"].as_str().unwrap().contains("Neu versiegelt"));
 
-    for args in [vec![text(&head), "--nonsense"], vec!["/nowhere/case.tar"], vec![text(&good), "--org-key", "12"], vec![]] {
+    for args in
+        [vec![text(&head), "--nonsense"], vec!["/nowhere/case.tar"], vec![text(&good), "--org-key", "12"], vec![]]
+    {
         assert_eq!(run(&args).status.code(), Some(2), "{args:?}");
     }
     let out = run(&[text(&good), "--head", "/nowhere/head.json"]);

@@ -57,16 +57,33 @@ pub struct StrokePoint {
 #[serde(tag = "shape", rename_all = "snake_case")]
 #[ts(export, export_to = "payload.ts")]
 pub enum Mark {
-    Stroke { points: Vec<StrokePoint> },
+    Stroke {
+        points: Vec<StrokePoint>,
+    },
     /// Points from `tail` to `tip`.
-    Arrow { tail: PictureCoord, tip: PictureCoord },
-    Rectangle { a: PictureCoord, b: PictureCoord },
+    Arrow {
+        tail: PictureCoord,
+        tip: PictureCoord,
+    },
+    Rectangle {
+        a: PictureCoord,
+        b: PictureCoord,
+    },
     /// The ellipse inscribed in the rectangle of two corners.
-    Ellipse { a: PictureCoord, b: PictureCoord },
+    Ellipse {
+        a: PictureCoord,
+        b: PictureCoord,
+    },
     /// `at` is the top left corner of the label.
-    Text { at: PictureCoord, text: String },
+    Text {
+        at: PictureCoord,
+        text: String,
+    },
     /// A filled number; `n` from 1.
-    Step { at: PictureCoord, n: u16 },
+    Step {
+        at: PictureCoord,
+        n: u16,
+    },
 }
 
 /// One mark with its style. `width` is relative to picture height (65535 = full height).

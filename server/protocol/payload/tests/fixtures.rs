@@ -125,5 +125,8 @@ fn compare(name: &str, value: &Value) {
         std::fs::create_dir_all(path("")).unwrap();
         std::fs::write(path(name), &text).unwrap();
     }
-    assert!(read(name) == text, "fixtures/{name} is not what the code makes: a change of the format, or LOTSE_WRITE_FIXTURES=1");
+    assert!(
+        read(name) == text,
+        "fixtures/{name} is not what the code makes: a change of the format, or LOTSE_WRITE_FIXTURES=1"
+    );
 }

@@ -117,7 +117,11 @@ impl Story {
         let fields = AuthorFields {
             v: envelope::VERSION,
             case: self.case,
-            id: EventId(if coarse { Uuid::from_u128(0x4a5b_6c7d_0000_4000_8000_0000_0000_0000 + n) } else { uuid(0x300 + n) }),
+            id: EventId(if coarse {
+                Uuid::from_u128(0x4a5b_6c7d_0000_4000_8000_0000_0000_0000 + n)
+            } else {
+                uuid(0x300 + n)
+            }),
             kind: kind.into(),
             session,
             author: who.author,
@@ -296,14 +300,8 @@ pub(crate) fn story() -> Value {
         replaces: None,
     };
     assert!(instruction.is_sane());
-    let asked = s.add(
-        &mut expert,
-        kind::INSTRUCTION,
-        in_one,
-        None,
-        Some(value(&instruction)),
-        &[Attachment(vec![800, 100])],
-    );
+    let asked =
+        s.add(&mut expert, kind::INSTRUCTION, in_one, None, Some(value(&instruction)), &[Attachment(vec![800, 100])]);
     for state in [ReceiptState::Shown, ReceiptState::Seen, ReceiptState::Done] {
         let picture = (state == ReceiptState::Shown).then_some(PictureOrigin::Ring);
         let receipt = ReceiptPayload { instruction: asked, state, at_ms: s.now_ms + 1_500, picture };
@@ -317,7 +315,8 @@ pub(crate) fn story() -> Value {
     let lost = value(&Left { who: expert.author, why: LeftWhy::Lost });
     s.add(&mut server, kind::SESSION_LEFT, in_one, Some(lost), None, &[]);
     let us = s.now_ms * 1000;
-    let gap = GapPayload { owner: expert.author, track: None, from_us: us - 20_000_000, to_us: us, why: GapWhy::LinkLost };
+    let gap =
+        GapPayload { owner: expert.author, track: None, from_us: us - 20_000_000, to_us: us, why: GapWhy::LinkLost };
     s.add(&mut archivist, kind::GAP, in_one, None, Some(value(&gap)), &[]);
     s.add(&mut expert, kind::SESSION_JOINED, in_one, None, None, &[]);
     s.add(&mut tech, kind::CONSENT_CALL_ONLY, in_one, None, None, &[]);
