@@ -8,7 +8,7 @@ import { nextStart, pieceAt, stepFrame, type Lane, type Timeline } from './timel
 export const RATES = [0.5, 0.75, 1, 1.25, 1.5, 2] as const;
 /** A voice further off than this is corrected by speed, further than JUMP by a jump. */
 const DRIFT_S = 0.04;
-const JUMP_S = 0.35;
+const JUMP_S = 0.15;
 /** The picture is moved to the clock when it is further off than this. */
 const PICTURE_S = 0.25;
 /** Loading is looked at four times a second. */

@@ -345,6 +345,8 @@ export const de = {
     loadingMedia: 'Aufnahme wird geladen …',
     mediaFailed: 'Die Aufnahme ist gerade nicht erreichbar. Der Archivar antwortet nicht; es wird weiter versucht.',
     grantFailed: 'Die Freigabe wurde verweigert.',
+    toFrame: 'Zum Originalbild',
+    itsFrame: (who: string) => `Das Bild, das ${who} sah`,
     marksOf: (who: string) => `Markiert von ${who}`,
     sessions: 'Sitzung',
     zoom: 'Zeitleiste dehnen',

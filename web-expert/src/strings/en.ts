@@ -347,6 +347,8 @@ export const en: typeof de = {
     loadingMedia: 'Loading the recording …',
     mediaFailed: 'The recording cannot be reached right now. The archivist does not answer; still trying.',
     grantFailed: 'Access was refused.',
+    toFrame: 'To the original frame',
+    itsFrame: (who: string) => `The very frame ${who} saw`,
     marksOf: (who: string) => `Marked by ${who}`,
     sessions: 'Session',
     zoom: 'Stretch timeline',
