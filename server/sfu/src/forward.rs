@@ -69,6 +69,7 @@ impl State {
             }
             if line.needs_key_frame {
                 if !opens {
+                    line.withheld = true;
                     continue;
                 }
                 line.needs_key_frame = false;
@@ -163,6 +164,18 @@ impl State {
         let uplink = &mut leg.uplinks[at];
         if uplink.info.codec.is_video() && uplink.key_frames.want(now) {
             self.ask_key_frame(publisher, at, now);
+        }
+    }
+
+    /// Asks again for key frames that have not come: the subscriber sees nothing and so does not ask itself.
+    pub(crate) fn ask_again(&mut self, now: Instant) {
+        for id in 0..self.legs.len() {
+            for line in 0..self.legs[id].as_ref().map_or(0, |leg| leg.downlinks.len()) {
+                let waits = |leg: &mut Box<crate::leg::Leg>| std::mem::take(&mut leg.downlinks[line].withheld);
+                if self.legs[id].as_mut().is_some_and(waits) {
+                    self.want_key_frame(id, line, now);
+                }
+            }
         }
     }
 

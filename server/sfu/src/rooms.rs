@@ -38,7 +38,7 @@ impl State {
                 let _ = reply.send(());
             }
             Command::CloseRoom { room, reply } => {
-                self.close_room(room, now);
+                self.close_room(room);
                 let _ = reply.send(());
             }
             Command::Legs { room, reply } => {
@@ -67,7 +67,7 @@ impl State {
         leg.room = at;
         let old = self.rooms[at].as_ref().and_then(|room| room.members.get(&who)).and_then(|member| member.leg);
         if let Some(old) = old {
-            self.end(old, Some("replaced"), now);
+            self.end(old, Some("replaced"));
         }
         let id = self.legs.iter().position(Option::is_none).unwrap_or_else(|| {
             self.legs.push(None);
@@ -129,18 +129,18 @@ impl State {
         let Some(at) = self.room_of.get(&room).copied() else { return };
         let leg = self.rooms[at].as_mut().and_then(|room| room.members.remove(&who)).and_then(|member| member.leg);
         if let Some(id) = leg {
-            self.end(id, None, now);
+            self.end(id, None);
         }
         self.refresh(at, now);
         self.forget_empty(at);
     }
 
-    fn close_room(&mut self, room: SessionId, now: Instant) {
+    fn close_room(&mut self, room: SessionId) {
         let Some(at) = self.room_of.get(&room).copied() else { return };
         let Some(room) = self.rooms[at].as_mut() else { return };
         let legs: Vec<LegId> = std::mem::take(&mut room.members).into_values().filter_map(|member| member.leg).collect();
         for id in legs {
-            self.end(id, None, now);
+            self.end(id, None);
         }
         self.forget_empty(at);
     }
@@ -300,14 +300,14 @@ impl State {
             if let Some(member) = self.rooms[room].as_mut().and_then(|room| room.members.get_mut(&who)) {
                 member.leg = None;
             }
-            self.end(*id, Some(reason), now);
+            self.end(*id, Some(reason));
             self.refresh(room, now);
         }
         !ended.is_empty()
     }
 
     /// Says goodbye to the client, frees the place, and tells the server unless it asked for this.
-    fn end(&mut self, id: LegId, reason: Option<&'static str>, _now: Instant) {
+    fn end(&mut self, id: LegId, reason: Option<&'static str>) {
         let Some(mut leg) = self.legs[id].take() else { return };
         let outbox = &mut self.outbox;
         let closed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -332,9 +332,9 @@ impl State {
     }
 
     /// The worker stops: everybody is told.
-    pub(crate) fn close_all(&mut self, now: Instant) {
+    pub(crate) fn close_all(&mut self) {
         for id in 0..self.legs.len() {
-            self.end(id, None, now);
+            self.end(id, None);
         }
     }
 }

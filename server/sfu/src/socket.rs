@@ -91,7 +91,7 @@ impl DatagramSocket {
             match self.send_group(group) {
                 Ok(()) => {}
                 // This kernel or device cannot split: one by one from now on.
-                Err(e) if run > 1 && !matches!(e.kind(), io::ErrorKind::WouldBlock) => {
+                Err(e) if run > 1 && matches!(e.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP)) => {
                     self.gso = false;
                     refused += group.chunks(1).map(|one| u64::from(self.send_group(one).is_err())).sum::<u64>();
                 }

@@ -90,6 +90,8 @@ pub(crate) struct Downlink {
     pub(crate) numbering: Numbering,
     /// Pictures begin with a key frame.
     pub(crate) needs_key_frame: bool,
+    /// Packets came that could not be passed on for want of a key frame: it has to be asked for again.
+    pub(crate) withheld: bool,
     pub(crate) packets: u32,
     pub(crate) octets: u32,
     /// The publisher leg it comes from, by serial.
@@ -116,7 +118,8 @@ impl Downlink {
             payload_type: 0,
             extensions: ExtensionIds::default(),
             numbering: Numbering::default(),
-            needs_key_frame: true,
+            needs_key_frame: codec.is_video(),
+            withheld: false,
             packets: 0,
             octets: 0,
             source: None,

@@ -288,6 +288,14 @@ pub(crate) struct Worker {
     pub(crate) state: State,
 }
 
+/// What a turn leaves to the next.
+struct Clock {
+    next_tick: Instant,
+    last_second: Instant,
+    /// Commands or datagrams wait.
+    more: bool,
+}
+
 impl Worker {
     /// Runs until told to stop.
     pub(crate) fn run(mut self) {
@@ -298,38 +306,44 @@ impl Worker {
             return;
         }
         let mut events = Events::with_capacity(8);
-        let mut next_tick = Instant::now() + TICK;
-        let mut last_second = Instant::now();
-        let mut more = false;
+        let now = Instant::now();
+        let mut clock = Clock { next_tick: now + TICK, last_second: now, more: false };
         while !self.shared.stop.load(Ordering::Relaxed) {
-            let now = Instant::now();
-            let wake = self.state.next_deadline().map_or(next_tick, |deadline| deadline.min(next_tick));
-            let wait = if more { Duration::ZERO } else { wake.saturating_duration_since(now) };
-            // An interrupted wait is a short wait.
-            let _ = self.poll.poll(&mut events, Some(wait));
-            let now = Instant::now();
-            more = self.on_commands(now);
-            more |= self.on_socket(now);
-            self.state.on_deadlines(now);
-            if now >= next_tick {
-                next_tick = now + TICK;
-                self.state.end_silent(now);
-                if now >= last_second + SECOND {
-                    self.on_second(now - last_second);
-                    last_second = now;
-                }
+            // One room's fault must not silence the others.
+            if catch_unwind(AssertUnwindSafe(|| self.turn(&mut events, &mut clock))).is_err() {
+                self.state.trouble.broken += 1;
             }
-            // Legs that end leave others changed, who then have something to say.
-            loop {
-                self.state.drain(now);
-                if !self.state.bury(now) {
-                    break;
-                }
-            }
-            self.state.events.flush();
-            self.send();
         }
-        self.state.close_all(Instant::now());
+        self.state.close_all();
+        self.send();
+    }
+
+    fn turn(&mut self, events: &mut Events, clock: &mut Clock) {
+        let wake = self.state.next_deadline().map_or(clock.next_tick, |deadline| deadline.min(clock.next_tick));
+        let wait = if clock.more { Duration::ZERO } else { wake.saturating_duration_since(Instant::now()) };
+        // An interrupted wait is a short wait.
+        let _ = self.poll.poll(events, Some(wait));
+        let now = Instant::now();
+        clock.more = self.on_commands(now);
+        clock.more |= self.on_socket(now);
+        self.state.on_deadlines(now);
+        if now >= clock.next_tick {
+            clock.next_tick = now + TICK;
+            self.state.end_silent(now);
+            self.state.ask_again(now);
+            if now >= clock.last_second + SECOND {
+                self.on_second(now - clock.last_second);
+                clock.last_second = now;
+            }
+        }
+        // Legs that end leave others changed, who then have something to say.
+        loop {
+            self.state.drain(now);
+            if !self.state.bury(now) {
+                break;
+            }
+        }
+        self.state.events.flush();
         self.send();
     }
 
@@ -384,8 +398,11 @@ impl Worker {
         }
         let trouble = std::mem::take(&mut self.state.trouble);
         let Trouble { unknown, forged, refused, pointer, broken } = trouble;
-        if unknown + forged + refused + pointer + broken > 0 {
+        if forged + refused + pointer + broken > 0 {
             tracing::warn!(unknown, forged, refused, pointer, broken, "media trouble in the last second");
+        } else if unknown > 0 {
+            // Clients that have not noticed yet that they are gone.
+            tracing::debug!(unknown, "datagrams of nobody in the last second");
         }
     }
 }

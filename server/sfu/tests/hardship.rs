@@ -71,6 +71,80 @@ async fn five_percent_loss_both_ways_is_repaired_without_a_storm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_frame_that_does_not_come_is_asked_for_again() {
+    let mut world = World::new();
+    let main = track(TrackSource::Main);
+    call(&mut world, &main).await;
+    for n in 0..200u16 {
+        world.clients[&person(1)].send(&main, n, u32::from(n) * 3_000, &vp8(false, n as u8), &[]).await;
+        world.settle(FRAME).await;
+    }
+    let wishes = world.clients[&person(1)].inbox.lock().expect("inbox").key_frame_wishes.len();
+    assert!((3..=12).contains(&wishes), "{wishes} wishes in 2 s or a little more");
+    assert!(world.clients[&person(2)].packets(&main).is_empty(), "nothing that cannot be decoded");
+    film(&mut world, &main, 210..220).await;
+    world.until("pictures", |w| w.clients[&person(2)].packets(&main).len() == 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_without_the_codec_goes_without_the_picture_and_keeps_the_voice() {
+    let mut world = World::new();
+    let (main, voice) = (TrackInfo { codec: Codec::H264, ..track(TrackSource::Main) }, track(TrackSource::Voice));
+    let both = [Codec::H264, Codec::Vp8];
+    world.join_as(Client::with_pictures(&both).await, person(1), LegKind::Person, vec![main.clone(), voice.clone()]).await;
+    world.join_as(Client::with_pictures(&both).await, person(2), LegKind::Person, vec![]).await;
+    world.join(person(3), LegKind::Person, vec![]).await;
+    for who in 1..=3 {
+        world.open(person(who)).await;
+    }
+    world.until("lines", |w| w.downlink(person(2)).len() == 2 && w.downlink(person(3)).contains(&voice.track)).await;
+    world.settle(Duration::from_millis(150)).await;
+    for n in 0..50u16 {
+        let unit: &[u8] = if n == 0 { &[0x65, 1, 2, 3] } else { &[0x41, 1, 2, 3] };
+        world.clients[&person(1)].send(&main, n, u32::from(n) * 3_000, unit, &[]).await;
+        world.clients[&person(1)].send(&voice, n, u32::from(n) * 960, &[1; 30], &[]).await;
+        world.settle(FRAME).await;
+    }
+    world.until("picture and voice", |w| {
+        w.clients[&person(2)].packets(&main).len() == 50 && w.clients[&person(2)].packets(&voice).len() == 50
+    }).await;
+    world.until("voice alone", |w| w.clients[&person(3)].packets(&voice).len() == 50).await;
+    assert!(world.clients[&person(3)].packets(&main).is_empty());
+    // A second picture it cannot have does not disturb it, nor a third it can.
+    let (second, third) = (TrackInfo { codec: Codec::H264, ..track(TrackSource::Main) }, track(TrackSource::Main));
+    world.join_as(Client::with_pictures(&both).await, person(4), LegKind::Person, vec![second, third.clone()]).await;
+    world.open(person(4)).await;
+    world.until("the third picture's line", |w| w.downlink(person(3)).contains(&third.track)).await;
+    world.settle(Duration::from_millis(200)).await;
+    let offers = world.offers[&person(3)].rev;
+    world.settle(Duration::from_millis(200)).await;
+    assert_eq!(world.offers[&person(3)].rev, offers, "what cannot be is not offered over and over");
+    for n in 0..10u16 {
+        world.clients[&person(4)].send(&third, n, u32::from(n) * 3_000, &vp8(n == 0, 1), &[]).await;
+        world.settle(FRAME).await;
+    }
+    world.until("the third picture", |w| w.clients[&person(3)].packets(&third).len() == 10).await;
+    assert!(closed(&world, person(3)).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_whose_address_changes_is_heard_on() {
+    let mut world = World::new();
+    let main = track(TrackSource::Main);
+    world.join_over(0.0, 1, person(1), LegKind::Person, vec![main.clone()]).await;
+    world.join(person(2), LegKind::Person, vec![]).await;
+    ready(&mut world, &main).await;
+    film(&mut world, &main, 0..10).await;
+    world.until("pictures", |w| w.clients[&person(2)].packets(&main).len() == 10).await;
+    world.relays[&person(1)].move_on.store(true, Ordering::Relaxed);
+    // Until the next connectivity check nobody vouches for the new address.
+    film(&mut world, &main, 10..450).await;
+    let last = world.clients[&person(2)].packets(&main).last().map(|packet| packet.header.timestamp / 3_000);
+    assert!(last.is_some_and(|last| last > 400), "the last picture seen was {last:?}");
+    assert!(closed(&world, person(1)).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn round_trips_come_from_the_receivers_reports() {
     let mut world = World::new();
     let main = track(TrackSource::Main);

@@ -35,6 +35,8 @@ use webrtc::peer_connection::{
 pub const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 pub const CAPTURE_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
 
+const H264_FMTP: &str = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f";
+
 /// One thing received.
 #[derive(Debug, Clone)]
 pub struct Got {
@@ -108,12 +110,13 @@ fn codec(codec: Codec) -> RTCRtpCodecParameters {
     match codec {
         Codec::Vp8 | Codec::H264 => RTCRtpCodecParameters {
             rtp_codec: RTCRtpCodec {
-                mime_type: "video/VP8".into(),
+                mime_type: if codec == Codec::Vp8 { "video/VP8" } else { "video/H264" }.into(),
                 clock_rate: 90_000,
+                sdp_fmtp_line: if codec == Codec::Vp8 { "" } else { H264_FMTP }.into(),
                 rtcp_feedback: vec![feedback("nack", ""), feedback("nack", "pli"), feedback("ccm", "fir")],
                 ..Default::default()
             },
-            payload_type: 96,
+            payload_type: if codec == Codec::Vp8 { 96 } else { 102 },
         },
         Codec::Opus => RTCRtpCodecParameters {
             rtp_codec: RTCRtpCodec {
@@ -128,19 +131,22 @@ fn codec(codec: Codec) -> RTCRtpCodecParameters {
     }
 }
 
-fn media_engine() -> MediaEngine {
+fn media_engine(pictures: &[Codec]) -> MediaEngine {
     let mut engine = MediaEngine::default();
-    engine.register_codec(codec(Codec::Vp8), RtpCodecKind::Video).expect("codec");
-    let repair = RTCRtpCodecParameters {
-        rtp_codec: RTCRtpCodec {
-            mime_type: "video/rtx".into(),
-            clock_rate: 90_000,
-            sdp_fmtp_line: "apt=96".into(),
-            ..Default::default()
-        },
-        payload_type: 97,
-    };
-    engine.register_codec(repair, RtpCodecKind::Video).expect("codec");
+    for picture in pictures {
+        let primary = codec(*picture);
+        let repair = RTCRtpCodecParameters {
+            rtp_codec: RTCRtpCodec {
+                mime_type: "video/rtx".into(),
+                clock_rate: 90_000,
+                sdp_fmtp_line: format!("apt={}", primary.payload_type),
+                ..Default::default()
+            },
+            payload_type: primary.payload_type + 1,
+        };
+        engine.register_codec(primary, RtpCodecKind::Video).expect("codec");
+        engine.register_codec(repair, RtpCodecKind::Video).expect("codec");
+    }
     engine.register_codec(codec(Codec::Opus), RtpCodecKind::Audio).expect("codec");
     for kind in [RtpCodecKind::Audio, RtpCodecKind::Video] {
         let uri = RTCRtpHeaderExtensionCapability { uri: CAPTURE_TIME.into() };
@@ -153,6 +159,11 @@ fn media_engine() -> MediaEngine {
 
 impl Client {
     pub async fn new() -> Self {
+        Self::with_pictures(&[Codec::Vp8]).await
+    }
+
+    /// A client that knows these codecs for pictures.
+    pub async fn with_pictures(pictures: &[Codec]) -> Self {
         let inbox = Arc::new(Mutex::new(Inbox::default()));
         let registry = Registry::new()
             .with(Slot::NackResponder, NackResponderBuilder::new().with_size(1_024).build())
@@ -172,7 +183,7 @@ impl Client {
             .with_srtp_protection_profiles(vec![SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm])
             .build();
         let pc = PeerConnectionBuilder::new()
-            .with_media_engine(media_engine())
+            .with_media_engine(media_engine(pictures))
             .with_setting_engine(settings)
             .with_interceptor_registry(registry)
             .with_handler(Arc::new(Handler { inbox: inbox.clone() }))

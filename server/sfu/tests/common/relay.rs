@@ -28,19 +28,21 @@ pub struct Relay {
     pub down: Arc<Way>,
     /// True: nothing at all passes.
     pub cut: Arc<AtomicBool>,
+    /// True: the SFU sees another address from now on, as after a change of network. Falls back by itself.
+    pub move_on: Arc<AtomicBool>,
 }
 
 impl Relay {
     /// `loss`: share of media packets lost each way, 0 to 1.
     pub async fn new(sfu_port: u16, loss: f64, seed: u64) -> Self {
         let near = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
-        let far = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
-        far.connect(("127.0.0.1", sfu_port)).await.expect("the SFU");
+        let mut far = far_socket(sfu_port).await;
         let port = near.local_addr().expect("bound").port();
         let (up, down, cut) = (Arc::new(Way::default()), Arc::new(Way::default()), Arc::new(AtomicBool::new(false)));
-        let ways = (up.clone(), down.clone(), cut.clone());
+        let move_on = Arc::new(AtomicBool::new(false));
+        let ways = (up.clone(), down.clone(), cut.clone(), move_on.clone());
         tokio::spawn(async move {
-            let (up, down, cut) = ways;
+            let (up, down, cut, move_on) = ways;
             let mut rng = StdRng::seed_from_u64(seed);
             let (mut from_near, mut from_far) = ([0; 2_048], [0; 2_048]);
             let mut client: Option<SocketAddr> = None;
@@ -48,6 +50,9 @@ impl Relay {
                 tokio::select! {
                     Ok((len, from)) = near.recv_from(&mut from_near) => {
                         client = Some(from);
+                        if move_on.swap(false, Ordering::Relaxed) {
+                            far = far_socket(sfu_port).await;
+                        }
                         if !cut.load(Ordering::Relaxed) && passes(&from_near[..len], &up, loss, &mut rng) {
                             let _ = far.send(&from_near[..len]).await;
                         }
@@ -63,8 +68,14 @@ impl Relay {
                 }
             }
         });
-        Self { port, up, down, cut }
+        Self { port, up, down, cut, move_on }
     }
+}
+
+async fn far_socket(sfu_port: u16) -> UdpSocket {
+    let far = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    far.connect(("127.0.0.1", sfu_port)).await.expect("the SFU");
+    far
 }
 
 fn passes(data: &[u8], way: &Way, loss: f64, rng: &mut StdRng) -> bool {

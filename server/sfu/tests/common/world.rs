@@ -73,7 +73,12 @@ impl World {
 
     /// Joins with a new client; the gate stays as it is.
     pub async fn join(&mut self, who: Pseudonym, kind: LegKind, publish: Vec<TrackInfo>) {
-        if let Some(old) = self.clients.insert(who, Client::new().await) {
+        self.join_as(Client::new().await, who, kind, publish).await;
+    }
+
+    /// Joins with this client.
+    pub async fn join_as(&mut self, client: Client, who: Pseudonym, kind: LegKind, publish: Vec<TrackInfo>) {
+        if let Some(old) = self.clients.insert(who, client) {
             let _ = old.pc.close().await;
         }
         self.sfu.join(self.room, who, kind, publish).await.expect("joined");
