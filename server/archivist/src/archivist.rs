@@ -20,7 +20,7 @@ use lotse_protocol::{
 use tokio::sync::mpsc;
 
 use crate::{
-    case::Case,
+    case::{Case, Refused},
     error::Result,
     journal::{self, Journal, Recovered},
     keys::Keys,
@@ -32,6 +32,8 @@ use crate::{
 
 /// Between two attempts to connect media.
 const REJOIN_EVERY: Duration = Duration::from_secs(2);
+/// After the server could not take a commit.
+const RESEND_AFTER: Duration = Duration::from_secs(2);
 /// Gaps shorter than this are not worth an event, µs.
 const SMALL_US: i64 = 500_000;
 
@@ -62,6 +64,8 @@ struct Live {
     /// What a start found on disk, until it is told to the log.
     recovered: Option<Recovered>,
     active: Option<Active>,
+    /// When to say again what the server could not take.
+    again: Option<Instant>,
     broken: bool,
 }
 
@@ -219,10 +223,11 @@ impl Archivist {
                 tracing::warn!(?case, ?session, code = error.code, "refused: {}", error.message);
                 if let Some((case, id)) = case.zip(id)
                     && let Some(live) = self.cases.get_mut(&case)
-                    && live.case.on_refused(id, last_device_seq)
                 {
-                    for message in live.case.resend() {
-                        send(&self.say, message);
+                    match live.case.on_refused(id, last_device_seq, &error.code) {
+                        Refused::SignedAgain => live.case.resend().for_each(|m| send(&self.say, m)),
+                        Refused::Waits => live.again = Some(Instant::now() + RESEND_AFTER),
+                        Refused::Dropped => {}
                     }
                 }
             }
@@ -253,7 +258,7 @@ impl Archivist {
         if self.connected {
             send(&self.say, case.open_message());
         }
-        self.cases.insert(id, Live { case, recovered: None, active: None, broken: false });
+        self.cases.insert(id, Live { case, recovered: None, active: None, again: None, broken: false });
     }
 
     fn on_event(&mut self, id: CaseId, event: &lotse_protocol::command::SentEvent) -> Result<()> {
@@ -343,7 +348,14 @@ impl Archivist {
         if live.active.is_some() || live.recovered.is_some() {
             return Ok(());
         }
-        let mut found = tokio::task::block_in_place(|| Journal::open(&self.data, id, &self.keys))?;
+        let mut found = match tokio::task::block_in_place(|| Journal::open(&self.data, id, &self.keys)) {
+            Ok(found) => found,
+            Err(e) => {
+                // Tried again with every tick; the call goes on without a recording, and healthz says so.
+                self.set_trouble(&e.to_string());
+                return Ok(());
+            }
+        };
         let now_ms = self.clock.now_ms();
         for finished in std::mem::take(&mut found.waiting) {
             if !live.case.has_media(&finished.payload.media) {
@@ -382,6 +394,8 @@ impl Archivist {
     fn start(&mut self, id: CaseId, session: SessionId) -> Result<()> {
         let Some(live) = self.cases.get_mut(&id) else { return Ok(()) };
         let Some(found) = live.recovered.take() else { return Ok(()) };
+        self.set_trouble("");
+        let Some(live) = self.cases.get_mut(&id) else { return Ok(()) };
         let recorder = Recorder::new(session, self.keys.clone(), found.journal, found.resume, found.down);
         let recording = Recording::start(id, recorder, self.clock.clone(), self.recordings_told.clone())
             .map_err(crate::error::ArchivistError::disk("a thread for", &self.data))?;
@@ -466,8 +480,7 @@ impl Archivist {
             // The next start declares both, as after a crash: only it knows when recording went on.
             Told::Out(Out::Stopped { .. } | Out::Gap(_)) if self.ending => None,
             Told::Out(Out::Started { at_us }) => {
-                let started =
-                    RecordingStarted { at_ms: at_us / 1000, consented: live.case.consented(active.session) };
+                let started = RecordingStarted { at_ms: at_us / 1000, consented: live.case.consented(active.session) };
                 live.case.commit(kind::RECORDING_STARTED, session, Some(&started), &[], None, now_ms)?
             }
             Told::Out(Out::Stopped { at_us, why }) => {
@@ -484,7 +497,7 @@ impl Archivist {
                 None
             }
             Told::Out(Out::Trouble(why)) => {
-                *self.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = why;
+                self.set_trouble(&why);
                 None
             }
             Told::Closed => {
@@ -504,6 +517,12 @@ impl Archivist {
         for id in ids {
             self.evaluate(id)?;
             if let Some(live) = self.cases.get_mut(&id)
+                && live.case.caught_up
+                && live.again.take_if(|at| *at <= Instant::now()).is_some()
+            {
+                live.case.resend().for_each(|m| send(&self.say, m));
+            }
+            if let Some(live) = self.cases.get_mut(&id)
                 && let Some(active) = &mut live.active
                 && self.connected
                 && live.case.caught_up
@@ -517,6 +536,18 @@ impl Archivist {
             }
         }
         Ok(())
+    }
+
+    /// Empty: all is well again.
+    fn set_trouble(&self, why: &str) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *trouble != why {
+            match why {
+                "" => tracing::info!("recording works again"),
+                why => tracing::error!("nothing can be recorded: {why}"),
+            }
+            why.clone_into(&mut trouble);
+        }
     }
 
     fn active_mut(&mut self, session: SessionId) -> Option<&mut Active> {

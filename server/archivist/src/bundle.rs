@@ -89,8 +89,7 @@ impl Maker {
     /// Writes the bundle of a case into a temporary file; it goes with the returned [`Spool`].
     /// Also gives the case's number, for the file name.
     pub async fn make(self: Arc<Self>, case: CaseId) -> Result<(Spool, String)> {
-        let token =
-            enrol::token(&self.http, &self.config, &self.keys.device_key(), &self.enrolment.device).await?;
+        let token = enrol::token(&self.http, &self.config, &self.keys.device_key(), &self.enrolment.device).await?;
         let spool = Spool::new(&self.config.data)?;
         let text = self.get(&token, case, "bundle-log").await?.ok_or_else(|| wrong("the server knows no such case"))?;
         if text.len() > MAX_LOG {
@@ -213,9 +212,7 @@ fn list(events: &[SentEvent]) -> Result<(String, Vec<Wanted>)> {
 /// The first `mime` in a payload.
 fn mime(value: &Value) -> Option<&str> {
     match value {
-        Value::Object(map) => {
-            map.get("mime").and_then(Value::as_str).or_else(|| map.values().find_map(mime))
-        }
+        Value::Object(map) => map.get("mime").and_then(Value::as_str).or_else(|| map.values().find_map(mime)),
         Value::Array(list) => list.iter().find_map(mime),
         _ => None,
     }

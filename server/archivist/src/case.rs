@@ -36,6 +36,17 @@ struct Pending {
     items: Vec<ItemRef>,
 }
 
+/// What became of a refused commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    SignedAgain,
+    Waits,
+    Dropped,
+}
+
+/// Refusals that say nothing about the event.
+const PASSING: [&str; 5] = ["busy", "storage", "broken", "case_not_open", "too_many_tries"];
+
 pub struct Case {
     pub id: CaseId,
     key: SigningKey,
@@ -99,6 +110,9 @@ impl Case {
             self.outbox.retain(|p| p.fields.id != author.id);
             self.acknowledged.remove(&author.id);
             self.note(&author);
+            if author.kind == kind::SEGMENT {
+                self.media.extend(author.attachments.first());
+            }
         }
         Ok(())
     }
@@ -123,8 +137,9 @@ impl Case {
         media
     }
 
-    /// Not accepted. With a number to go above, everything waiting is signed again; otherwise the event is dropped.
-    pub fn on_refused(&mut self, id: EventId, last_device_seq: Option<u64>) -> bool {
+    /// Not accepted. With a number to go above, everything waiting is signed again and to be sent at once; trouble of the
+    /// server's own passes, so the event waits; any other event is dropped.
+    pub fn on_refused(&mut self, id: EventId, last_device_seq: Option<u64>, code: &str) -> Refused {
         match last_device_seq {
             Some(last) => {
                 self.device_seq = self.device_seq.max(last);
@@ -135,11 +150,12 @@ impl Case {
                     p.author = p.fields.to_bytes();
                 }
                 self.device_seq = seq;
-                true
+                Refused::SignedAgain
             }
+            None if PASSING.contains(&code) => Refused::Waits,
             None => {
                 self.outbox.retain(|p| p.fields.id != id);
-                false
+                Refused::Dropped
             }
         }
     }
@@ -290,9 +306,6 @@ impl Case {
             }
             (kind::RECORDING_STOPPED, Some(s)) => {
                 self.recording.remove(&s);
-            }
-            (kind::SEGMENT, _) if !self.outbox.iter().any(|p| p.fields.id == own.id) => {
-                self.media.extend(own.attachments.first());
             }
             _ => {}
         }

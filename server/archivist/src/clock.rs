@@ -90,9 +90,7 @@ impl TrackClock {
     pub fn unwrap(&mut self, timestamp: u32, arrival_us: i64) -> u64 {
         let expected = match (self.last, self.announced) {
             (Some((rtp, at)), _) => rtp as f64 + (arrival_us - at) as f64 * self.rate / 1e6,
-            (None, Some((base, start))) => {
-                base as f64 + (arrival_us - start - self.offset_us) as f64 * self.rate / 1e6
-            }
+            (None, Some((base, start))) => base as f64 + (arrival_us - start - self.offset_us) as f64 * self.rate / 1e6,
             (None, None) => f64::from(timestamp),
         };
         let rtp = unwrap_near(i64::from(timestamp), expected as i64, 1 << 32).max(0) as u64;
@@ -169,8 +167,7 @@ impl TrackClock {
     /// Theil–Sen: the median of slopes, then the median of offsets. A few wild samples change neither.
     fn fit(&mut self) {
         let Some(&(origin, first_ntp, _)) = self.samples.first() else {
-            self.line =
-                self.announced.map(|(rtp, start)| Line { rtp, us: (start + self.offset_us) as f64, skew: 0.0 });
+            self.line = self.announced.map(|(rtp, start)| Line { rtp, us: (start + self.offset_us) as f64, skew: 0.0 });
             return;
         };
         let points: Vec<(f64, f64)> = self
@@ -294,7 +291,8 @@ mod tests {
 
     #[test]
     fn an_announced_clock_is_exact_from_the_first_frame() {
-        let mut clock = TrackClock::new(&TrackInfo { clock_offset_us: -5_000, ..info(Codec::Vp8, Some((2_000_000_000, START))) });
+        let mut clock =
+            TrackClock::new(&TrackInfo { clock_offset_us: -5_000, ..info(Codec::Vp8, Some((2_000_000_000, START))) });
         // 40 s in: the 32-bit time has not wrapped; 8 h later it has, twice.
         for elapsed in [40i64, 8 * 3600] {
             let full = 2_000_000_000u64 + elapsed as u64 * 90_000;

@@ -63,7 +63,13 @@ impl Config {
             let keys = value.as_table().map(|t| t.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
             for key in keys {
                 if !SETTINGS.iter().any(|s| s.0 == section && s.1 == key) {
-                    return Err(wrong(section, &key, &format!("[{section}] {key}"), "there is no such key", "archivist.toml lists all keys."));
+                    return Err(wrong(
+                        section,
+                        &key,
+                        &format!("[{section}] {key}"),
+                        "there is no such key",
+                        "archivist.toml lists all keys.",
+                    ));
                 }
             }
         }
@@ -73,14 +79,22 @@ impl Config {
             }
             match table.get(section).and_then(|s| s.get(key)) {
                 Some(toml::Value::String(s)) => Ok(s.clone()),
-                Some(other) => Err(wrong(section, key, &other.to_string(), "it is not text", "Write it in double quotes.")),
+                Some(other) => {
+                    Err(wrong(section, key, &other.to_string(), "it is not text", "Write it in double quotes."))
+                }
                 None => Ok(SETTINGS.iter().find(|s| s.0 == section && s.1 == key).map_or("", |s| s.2).to_owned()),
             }
         };
         let listen = text("http", "listen")?;
         let server_url = text("server", "url")?.trim_end_matches('/').to_owned();
         if !server_url.starts_with("http://") {
-            return Err(wrong("server", "url", &server_url, "it must begin with http://", "Write e.g. http://127.0.0.1:8080; encryption beyond one machine is a tunnel's or proxy's work."));
+            return Err(wrong(
+                "server",
+                "url",
+                &server_url,
+                "it must begin with http://",
+                "Write e.g. http://127.0.0.1:8080; encryption beyond one machine is a tunnel's or proxy's work.",
+            ));
         }
         let config = Self {
             server_url,
@@ -94,7 +108,13 @@ impl Config {
         };
         if config.keys.starts_with(&config.data) {
             let keys = config.keys.display().to_string();
-            return Err(wrong("data", "keys", &keys, "it lies inside [data] dir", "Name a folder outside, so that a copy of the data opens nothing."));
+            return Err(wrong(
+                "data",
+                "keys",
+                &keys,
+                "it lies inside [data] dir",
+                "Name a folder outside, so that a copy of the data opens nothing.",
+            ));
         }
         Ok(config)
     }

@@ -42,7 +42,9 @@ pub struct Frame {
 pub enum Output {
     Frame(Frame),
     /// This many packets are lost beyond repair here.
-    Lost { packets: u64 },
+    Lost {
+        packets: u64,
+    },
 }
 
 /// Puts packets in order. Holds what came early until the hole before it is filled or given up.

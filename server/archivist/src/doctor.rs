@@ -17,19 +17,34 @@ pub async fn run(config: &Config) -> bool {
         well &= ok;
     };
     match try_folder(&config.data) {
-        Ok(free) if free < LITTLE => say(false, "data", format!("{} has only {} MiB free. Make room or move [data] dir.", config.data.display(), free >> 20)),
+        Ok(free) if free < LITTLE => say(
+            false,
+            "data",
+            format!("{} has only {} MiB free. Make room or move [data] dir.", config.data.display(), free >> 20),
+        ),
         Ok(free) => say(true, "data", format!("{} is writable, {} GiB free", config.data.display(), free >> 30)),
-        Err(e) => say(false, "data", format!("{}: {e}. Give it to the user lotse-archivist runs as.", config.data.display())),
+        Err(e) => {
+            say(false, "data", format!("{}: {e}. Give it to the user lotse-archivist runs as.", config.data.display()))
+        }
     }
     match Keys::open(&config.keys).and_then(|k| k.enrolment()) {
         Ok(Some(e)) => say(true, "keys", format!("paired as device {}", e.device)),
-        Ok(None) if config.pairing_code.is_empty() => say(false, "keys", "not paired. Set [server] pairing_code for one start.".into()),
+        Ok(None) if config.pairing_code.is_empty() => {
+            say(false, "keys", "not paired. Set [server] pairing_code for one start.".into())
+        }
         Ok(None) => say(true, "keys", "not paired yet; a pairing code is set".into()),
         Err(e) => say(false, "keys", e.to_string()),
     }
     match tokio::net::TcpListener::bind(config.listen).await {
         Ok(_) => say(true, "http", format!("{} is free", config.listen)),
-        Err(e) => say(false, "http", format!("{}: {e}. Choose another [http] listen, or stop what uses it (this archivist, if it runs).", config.listen)),
+        Err(e) => say(
+            false,
+            "http",
+            format!(
+                "{}: {e}. Choose another [http] listen, or stop what uses it (this archivist, if it runs).",
+                config.listen
+            ),
+        ),
     }
     let url = format!("{}/healthz", config.server_url);
     match reqwest::get(&url).await {

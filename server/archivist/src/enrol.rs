@@ -86,8 +86,10 @@ async fn post<T: DeserializeOwned>(http: &Client, config: &Config, path: &str, b
     let text = reply.text().await.map_err(|e| fail(e.to_string()))?;
     if !status.is_success() {
         let said = serde_json::from_str::<lotse_protocol::error::ErrorBody>(&text);
-        let why = said.map_or_else(|_| format!("{path}: {status}"), |e| format!("{}: {}", e.error.code, e.error.message));
-        return Err(if status.is_client_error() { ArchivistError::NotEnrolled(why) } else { fail(why) });
+        let why =
+            said.map_or_else(|_| format!("{path}: {status}"), |e| format!("{}: {}", e.error.code, e.error.message));
+        // Too many tries (429) and the server's own trouble pass; anything else needs a person.
+        return Err(if matches!(status.as_u16(), 400..=428) { ArchivistError::NotEnrolled(why) } else { fail(why) });
     }
     serde_json::from_str(&text).map_err(|e| fail(format!("{path}: {e}")))
 }

@@ -100,12 +100,12 @@ impl Fragment {
                 "audio/webm; codecs=\"opus\"".to_owned(),
                 Container::Voice { cluster_ms: media_start_ms },
             )),
-            Codec::H264 => mp4::init(info.width, info.height, parameters).zip(mp4::codec_name(parameters)).map(
-                |(init, codec)| {
+            Codec::H264 => {
+                mp4::init(info.width, info.height, parameters).zip(mp4::codec_name(parameters)).map(|(init, codec)| {
                     let mime = format!("video/mp4; codecs=\"{codec}\"");
                     (init, mime, Container::Mp4 { pieces: 0, start: None, samples: Vec::new() })
-                },
-            ),
+                })
+            }
         };
         let Some((init, mime, container)) = made else { return Ok(None) };
         let key = keys::item_key();

@@ -143,7 +143,11 @@ fn refused(headers: &HeaderMap, why: Refusal) -> Response {
 
 /// Code, German, English.
 const WORDS: [(&str, &str, &str); 5] = [
-    ("no_such_path", "Diese Adresse gibt es nicht. Öffnen Sie den Fall neu.", "There is no such address. Open the case again."),
+    (
+        "no_such_path",
+        "Diese Adresse gibt es nicht. Öffnen Sie den Fall neu.",
+        "There is no such address. Open the case again.",
+    ),
     (
         "no_such_item",
         "Dieses Stück der Aufzeichnung liegt hier nicht. Laden Sie den Fall neu; fehlt es weiter, stellen Sie das Archiv aus der Sicherung wieder her.",

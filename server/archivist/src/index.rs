@@ -80,8 +80,7 @@ pub struct Index {
 impl Index {
     /// Opens or makes the file and reads every whole line.
     pub fn open(path: &Path) -> std::io::Result<(Self, Vec<Record>)> {
-        let mut file =
-            std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let mut records = Vec::new();

@@ -72,8 +72,7 @@ impl Journal {
         let dir = fragments_dir(data, case);
         std::fs::create_dir_all(&dir).map_err(ArchivistError::disk("the case folder", &dir))?;
         let index_path = data.join("cases").join(case.to_string()).join("index.jsonl");
-        let (mut index, records) =
-            Index::open(&index_path).map_err(ArchivistError::disk("the index", &index_path))?;
+        let (mut index, records) = Index::open(&index_path).map_err(ArchivistError::disk("the index", &index_path))?;
 
         let mut opened: Vec<Opened> = Vec::new();
         let mut flushed: HashMap<Uuid, Vec<Flushed>> = HashMap::new();
@@ -110,7 +109,12 @@ impl Journal {
                 *end = (*end).max(last.end_us);
                 resume.insert(
                     o.info.track,
-                    Resume { origin: o.origin, last_rtp: last.rtp_end, arrival_us: last.arrival_us, end_us: last.end_us },
+                    Resume {
+                        origin: o.origin,
+                        last_rtp: last.rtp_end,
+                        arrival_us: last.arrival_us,
+                        end_us: last.end_us,
+                    },
                 );
             }
             if committed.contains(&media) {
@@ -121,7 +125,9 @@ impl Journal {
                     let payload = index::payload(&o, &lines, media, size);
                     waiting.push(Finished { session: o.session, payload, key });
                 }
-                None => tracing::error!(%case, %media, "the key of a fragment does not open: it belongs to another key file. Restore [data] keys from a backup."),
+                None => {
+                    tracing::error!(%case, %media, "the key of a fragment does not open: it belongs to another key file. Restore [data] keys from a backup.")
+                }
             }
         }
         remove_strays(&dir, &known);

@@ -50,7 +50,8 @@ impl Keys {
         let path = dir.join(SEED_FILE);
         let seed = match std::fs::read(&path) {
             Ok(bytes) => {
-                let mode = std::fs::metadata(&path).map_err(ArchivistError::disk("the key file", &path))?.permissions().mode();
+                let mode =
+                    std::fs::metadata(&path).map_err(ArchivistError::disk("the key file", &path))?.permissions().mode();
                 if mode & 0o077 != 0 {
                     return Err(ArchivistError::NotEnrolled(format!(
                         "{} can be read by others (mode {:o}). Run: chmod 600 {}",
@@ -159,8 +160,7 @@ fn random<const N: usize>() -> [u8; N] {
 fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
     let part = path.with_extension("part");
     let write = || {
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&part, path)

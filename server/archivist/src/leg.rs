@@ -23,6 +23,7 @@ use lotse_protocol::{
 use rtc::{
     data_channel::RTCDataChannelInit,
     dtls::extension::extension_use_srtp::SrtpProtectionProfile,
+    interceptor::{NackGeneratorBuilder, ReceiverReportBuilder, Registry, Slot},
     peer_connection::{
         RTCPeerConnection, RTCPeerConnectionBuilder,
         configuration::{
@@ -35,7 +36,6 @@ use rtc::{
         state::RTCPeerConnectionState,
         transport::{RTCDtlsRole, RTCIceCandidateInit},
     },
-    interceptor::{NackGeneratorBuilder, ReceiverReportBuilder, Registry, Slot},
     rtcp::{payload_feedbacks::picture_loss_indication::PictureLossIndication, sender_report::SenderReport},
     rtp_transceiver::{
         RTCRtpReceiverId,
@@ -346,12 +346,8 @@ fn connection(local: SocketAddr) -> Result<RTCPeerConnection> {
     let host = format!("candidate:1 1 udp 2130706431 {} {} typ host", local.ip(), local.port());
     core.add_local_candidate(RTCIceCandidateInit { candidate: host, ..Default::default() }).map_err(media)?;
     // The same channel as everybody's; what comes on it is not kept.
-    let pointer = RTCDataChannelInit {
-        ordered: false,
-        max_retransmits: Some(0),
-        negotiated: Some(1),
-        ..Default::default()
-    };
+    let pointer =
+        RTCDataChannelInit { ordered: false, max_retransmits: Some(0), negotiated: Some(1), ..Default::default() };
     core.create_data_channel(POINTER_CHANNEL, Some(pointer)).map_err(media)?;
     Ok(core)
 }

@@ -98,11 +98,7 @@ pub struct Link {
 
 impl Link {
     /// Runs until the other side of the channels is gone, or the server does not know this device any more.
-    pub async fn run(
-        self,
-        heard: mpsc::Sender<Heard>,
-        mut say: mpsc::Receiver<ClientMessage>,
-    ) -> Result<()> {
+    pub async fn run(self, heard: mpsc::Sender<Heard>, mut say: mpsc::Receiver<ClientMessage>) -> Result<()> {
         let mut wait = RETRY_FIRST;
         loop {
             let began = Instant::now();
@@ -123,11 +119,7 @@ impl Link {
         }
     }
 
-    async fn connection(
-        &self,
-        heard: &mpsc::Sender<Heard>,
-        say: &mut mpsc::Receiver<ClientMessage>,
-    ) -> Result<()> {
+    async fn connection(&self, heard: &mpsc::Sender<Heard>, say: &mut mpsc::Receiver<ClientMessage>) -> Result<()> {
         let fail = |why: String| ArchivistError::Server { url: self.config.server_url.clone(), why };
         let token = enrol::token(&self.http, &self.config, &self.keys.device_key(), &self.enrolment.device).await?;
         let url = format!("{}/api/v1/live", self.config.server_url.replacen("http", "ws", 1));

@@ -89,9 +89,12 @@ async fn serve(config: Config) -> Result<()> {
         clock.clone(),
         say,
     );
-    let maker = Maker { config: config.clone(), keys: keys.clone(), enrolment: enrolment.clone(), http: client.clone() };
+    let maker =
+        Maker { config: config.clone(), keys: keys.clone(), enrolment: enrolment.clone(), http: client.clone() };
     let router = http::router(Arc::new(maker), clock.clone(), archivist.trouble.clone());
-    let address = listener.local_addr().map_err(|source| ArchivistError::Listen { address: config.listen.to_string(), source })?;
+    let address = listener
+        .local_addr()
+        .map_err(|source| ArchivistError::Listen { address: config.listen.to_string(), source })?;
     let served = tokio::spawn(async move { axum::serve(listener, router).await });
     let link = Link { config, keys, enrolment, clock, http: client };
     let mut linked = tokio::spawn(link.run(heard_tx, say_rx));

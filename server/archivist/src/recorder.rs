@@ -34,8 +34,13 @@ const TAIL_US: i64 = 2_500_000;
 /// What the recorder tells.
 #[derive(Debug)]
 pub enum Out {
-    Started { at_us: i64 },
-    Stopped { at_us: i64, why: StopWhy },
+    Started {
+        at_us: i64,
+    },
+    Stopped {
+        at_us: i64,
+        why: StopWhy,
+    },
     Segment(Box<Finished>),
     Gap(GapPayload),
     KeyFrame(TrackId),
@@ -319,10 +324,9 @@ impl Recorder {
     }
 
     fn trouble(&mut self, error: &std::io::Error) {
-        if !std::mem::replace(&mut self.broken, true) {
-            let dir = self.journal.dir.display();
-            tracing::error!("the recording is interrupted: {dir}: {error}. Free space or mend the rights; it goes on by itself.");
-        }
-        self.out.push(Out::Trouble(error.to_string()));
+        self.broken = true;
+        let dir = self.journal.dir.display();
+        let remedy = "Free space or mend the rights; it goes on by itself.";
+        self.out.push(Out::Trouble(format!("{dir}: {error}. {remedy}")));
     }
 }

@@ -103,11 +103,8 @@ impl Recording {
         told: mpsc::Sender<(CaseId, Told)>,
     ) -> std::io::Result<Self> {
         let (packets, fed) = sync_channel(QUEUE);
-        let shared = Arc::new(Shared {
-            wishes: Mutex::default(),
-            allowed: AtomicBool::new(false),
-            dropped: AtomicU64::new(0),
-        });
+        let shared =
+            Arc::new(Shared { wishes: Mutex::default(), allowed: AtomicBool::new(false), dropped: AtomicU64::new(0) });
         let feed = Feed { packets, shared: shared.clone() };
         std::thread::Builder::new().name("recorder".into()).spawn(move || {
             run(recorder, &fed, &shared, &clock, |out| {
@@ -163,7 +160,9 @@ fn run(mut recorder: Recorder, fed: &Receiver<Fed>, shared: &Shared, clock: &Ser
             recorder.dropped();
         }
         match first {
-            Some(Fed::Packet(track, packet)) if shared.allowed.load(Ordering::Acquire) => recorder.packet(track, packet),
+            Some(Fed::Packet(track, packet)) if shared.allowed.load(Ordering::Acquire) => {
+                recorder.packet(track, packet)
+            }
             Some(Fed::Report { track, rtp, ntp_us, arrival_us }) => recorder.report(track, rtp, ntp_us, arrival_us),
             _ => {}
         }

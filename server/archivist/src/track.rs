@@ -50,7 +50,10 @@ pub enum Told {
     /// Complete on disk, once its record is; may be told to the log.
     Finished(Box<Finished>),
     /// A fragment begins after a hole: from here, if it is one.
-    Begun { start_us: i64, why: Option<GapWhy> },
+    Begun {
+        start_us: i64,
+        why: Option<GapWhy>,
+    },
     KeyFrame,
 }
 
@@ -238,7 +241,9 @@ impl Track {
         }
         let broken = std::mem::replace(&mut self.needs_key, false);
         let hole = self.end_last(Some((rtp, broken)))?;
-        if frame.key && let Some((w, h)) = vp8_size(&frame.data).filter(|_| self.info.codec == Codec::Vp8) {
+        if frame.key
+            && let Some((w, h)) = vp8_size(&frame.data).filter(|_| self.info.codec == Codec::Vp8)
+        {
             (self.info.width, self.info.height) = (w, h);
         }
         let age = self.age_ms(rtp);

@@ -128,7 +128,11 @@ async fn play(codec: Codec) {
         .flat_map(|s| {
             let base = s.payload.media_start_ms as f64 / 1000.0;
             let ticks = &s.payload.frame_ticks;
-            [ticks.first(), ticks.get(ticks.len() / 2), ticks.last()].into_iter().flatten().map(move |t| base + f64::from(*t) / 90_000.0).collect::<Vec<_>>()
+            [ticks.first(), ticks.get(ticks.len() / 2), ticks.last()]
+                .into_iter()
+                .flatten()
+                .map(move |t| base + f64::from(*t) / 90_000.0)
+                .collect::<Vec<_>>()
         })
         .collect();
     let times = if times.is_empty() { vec![0.0, 1.0, 3.3, 7.1, 10.0] } else { times };

@@ -142,8 +142,13 @@ fn lost_pictures_are_missing_and_a_long_loss_is_a_gap() {
     let mut stage = Stage::new();
     let now = stage.feed(&info(Codec::Vp8), &kept);
     stage.stop(StopWhy::SessionEnded, now + 500_000);
-    let gaps: Vec<_> = stage.out.iter().filter_map(|o| if let Out::Gap(g) = o { Some(g.clone()) } else { None }).collect();
-    assert!(gaps.iter().any(|g| g.why == GapWhy::PacketsLost && g.from_us >= START + 3_900_000 && g.from_us <= START + 4_100_000), "{gaps:?}");
+    let gaps: Vec<_> =
+        stage.out.iter().filter_map(|o| if let Out::Gap(g) = o { Some(g.clone()) } else { None }).collect();
+    assert!(
+        gaps.iter()
+            .any(|g| g.why == GapWhy::PacketsLost && g.from_us >= START + 3_900_000 && g.from_us <= START + 4_100_000),
+        "{gaps:?}"
+    );
     assert!(stage.segments().iter().map(|s| s.payload.missing).sum::<u32>() > 0);
     for (i, s) in stage.segments().iter().enumerate() {
         let file = stage.dir.path().join(format!("{i}.webm"));
@@ -206,7 +211,8 @@ fn after_a_crash_every_whole_chunk_is_a_short_fragment_wherever_the_tail_was_cut
     // No stop: the program dies here.
     stage.feed(&info, &packets[..packets.len() * 3 / 4]);
     let folder = stage.folder();
-    let part = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).find(|p| p.extension().is_some()).unwrap();
+    let part =
+        std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).find(|p| p.extension().is_some()).unwrap();
     let index = folder.parent().unwrap().join("index.jsonl");
     let (bytes, lines) = (std::fs::read(&part).unwrap(), std::fs::read(&index).unwrap());
     let (whole, chunks) = item::whole_chunks(&bytes);
@@ -276,7 +282,14 @@ fn an_unwritable_folder_costs_a_gap_and_never_a_panic() {
 }
 
 /// Feeds `packets` between two times of the recording, shifted by `shift` seconds of real time; ticks all the way.
-fn feed_at(stage: &mut Stage, track: TrackId, packets: &[(u16, u32, bool, Vec<u8>)], shift_us: i64, until_us: i64, from_us: i64) {
+fn feed_at(
+    stage: &mut Stage,
+    track: TrackId,
+    packets: &[(u16, u32, bool, Vec<u8>)],
+    shift_us: i64,
+    until_us: i64,
+    from_us: i64,
+) {
     let mut now = from_us;
     let mut rest = packets.iter().peekable();
     while now < until_us {
@@ -317,7 +330,10 @@ fn a_publisher_that_was_away_leaves_a_gap_also_when_it_returns_as_another_track(
     let found = gaps(&stage);
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].why, GapWhy::LinkLost);
-    assert!((found[0].from_us - START - 2_000_000).abs() < 50_000 && (found[0].to_us - START - 5_000_000).abs() < 50_000, "{found:?}");
+    assert!(
+        (found[0].from_us - START - 2_000_000).abs() < 50_000 && (found[0].to_us - START - 5_000_000).abs() < 50_000,
+        "{found:?}"
+    );
 
     // A restarted publisher: another track, announced with another start.
     let mut second = info(Codec::Opus);
@@ -327,7 +343,10 @@ fn a_publisher_that_was_away_leaves_a_gap_also_when_it_returns_as_another_track(
     feed_at(&mut stage, second.track, &cut(0, 2), 8_020_000, START + 10_500_000, START + 6_500_000);
     let found = gaps(&stage);
     assert_eq!(found.len(), 2, "{found:?}");
-    assert!((found[1].from_us - START - 6_000_000).abs() < 50_000 && (found[1].to_us - START - 8_000_000).abs() < 50_000, "{found:?}");
+    assert!(
+        (found[1].from_us - START - 6_000_000).abs() < 50_000 && (found[1].to_us - START - 8_000_000).abs() < 50_000,
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -340,13 +359,21 @@ fn after_sixty_seconds_without_media_recording_is_suspended_and_goes_on_by_itsel
     stage.recorder.allow(true, StopWhy::NotAllowed, START);
     feed_at(&mut stage, voice.track, &packets[..100], 20_000, START + 70_000_000, START);
     let stopped = |stage: &Stage| -> Vec<i64> {
-        stage.out.iter().filter_map(|o| if let Out::Stopped { at_us, why: StopWhy::NoMedia } = o { Some(*at_us) } else { None }).collect()
+        stage
+            .out
+            .iter()
+            .filter_map(|o| if let Out::Stopped { at_us, why: StopWhy::NoMedia } = o { Some(*at_us) } else { None })
+            .collect()
     };
     let at = stopped(&stage);
     assert_eq!(at.len(), 1);
     assert!((at[0] - START - 62_000_000).abs() < 300_000, "{}", at[0] - START);
     let found = gaps(&stage);
-    assert_eq!((found.len(), found[0].why, found[0].to_us), (1, GapWhy::LinkLost, at[0]), "the silence before is a gap");
+    assert_eq!(
+        (found.len(), found[0].why, found[0].to_us),
+        (1, GapWhy::LinkLost, at[0]),
+        "the silence before is a gap"
+    );
     // Media again: a second beginning, and no gap for what nobody recorded.
     let later: Vec<_> = packets[100..].iter().map(|p| (p.0, p.1 + 78 * 48_000, p.2, p.3.clone())).collect();
     feed_at(&mut stage, voice.track, &later, 20_000, START + 84_000_000, START + 70_000_000);

@@ -135,7 +135,8 @@ fn check_row(segments: &[SegmentPayload], source: TrackSource) -> (i64, i64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_is_recorded_after_a_yes_replayed_with_a_reason_and_proven_by_its_bundle() {
-    let (picture, voice) = tokio::task::spawn_blocking(|| (packets(Codec::Vp8, 9), packets(Codec::Opus, 9))).await.unwrap();
+    let (picture, voice) =
+        tokio::task::spawn_blocking(|| (packets(Codec::Vp8, 9), packets(Codec::Opus, 9))).await.unwrap();
     let world = World::new().await;
     let (mut glasses, session) = world.caller().await;
     let case = glasses.case.unwrap();
@@ -146,7 +147,10 @@ async fn a_session_is_recorded_after_a_yes_replayed_with_a_reason_and_proven_by_
     let start = now_us();
     let (main, mic) = (track(Codec::Vp8, start), track(Codec::Opus, start));
     let publisher = Publisher::connect(&glasses, session, vec![main.clone(), mic.clone()]).await;
-    let before = [publisher.play(0, part(&picture, 90_000, 0.0, 2.0), start), publisher.play(1, part(&voice, 48_000, 0.0, 2.0), start)];
+    let before = [
+        publisher.play(0, part(&picture, 90_000, 0.0, 2.0), start),
+        publisher.play(1, part(&voice, 48_000, 0.0, 2.0), start),
+    ];
     for p in before {
         p.await.unwrap();
     }
@@ -156,7 +160,10 @@ async fn a_session_is_recorded_after_a_yes_replayed_with_a_reason_and_proven_by_
 
     // A yes: the rest is recorded.
     glasses.commit(kind::CONSENT_RECORD, Some(session), None, None).await;
-    let rest = [publisher.play(0, part(&picture, 90_000, 2.0, 9.0), start), publisher.play(1, part(&voice, 48_000, 2.0, 9.0), start)];
+    let rest = [
+        publisher.play(0, part(&picture, 90_000, 2.0, 9.0), start),
+        publisher.play(1, part(&voice, 48_000, 2.0, 9.0), start),
+    ];
     for p in rest {
         p.await.unwrap();
     }
@@ -176,7 +183,11 @@ async fn a_session_is_recorded_after_a_yes_replayed_with_a_reason_and_proven_by_
     assert!(gaps.is_empty(), "{gaps:?}");
     let (picture_from, picture_to) = check_row(&segments, TrackSource::Main);
     let (voice_from, voice_to) = check_row(&segments, TrackSource::Voice);
-    assert!(picture_from >= start + 2_000_000 && picture_from < start + 5_000_000, "begins {} after", picture_from - start);
+    assert!(
+        picture_from >= start + 2_000_000 && picture_from < start + 5_000_000,
+        "begins {} after",
+        picture_from - start
+    );
     assert!(voice_from >= start + 2_000_000 && voice_from < start + 3_500_000, "begins {} after", voice_from - start);
     assert!((picture_to - start - 9_000_000).abs() < 100_000, "ends at {}", picture_to - start);
     assert!((voice_to - start - 9_000_000).abs() < 100_000, "ends at {}", voice_to - start);
@@ -219,7 +230,11 @@ async fn a_session_is_recorded_after_a_yes_replayed_with_a_reason_and_proven_by_
     assert_eq!(words["error"]["code"], "no_such_item");
     assert_eq!(get(&manager, path(&segments[0].media, "")).await.status(), 403);
     assert_eq!(get(&manager, path(&segments[0].media, &replay[1..])).await.status(), 403);
-    assert_eq!(get(&manager, format!("/archive/cases/{case}/bundle?grant={replay}")).await.status(), 403, "a replay grant exports nothing");
+    assert_eq!(
+        get(&manager, format!("/archive/cases/{case}/bundle?grant={replay}")).await.status(),
+        403,
+        "a replay grant exports nothing"
+    );
     assert_eq!(get(&manager, "/archive/healthz".into()).await.status(), 200);
 
     // The bundle, and the verifier's word on it.
@@ -260,14 +275,16 @@ async fn a_session_is_recorded_after_a_yes_replayed_with_a_reason_and_proven_by_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_archivist_comes_back_saves_its_fragment_and_declares_the_gap() {
-    let (picture, voice) = tokio::task::spawn_blocking(|| (packets(Codec::Vp8, 14), packets(Codec::Opus, 14))).await.unwrap();
+    let (picture, voice) =
+        tokio::task::spawn_blocking(|| (packets(Codec::Vp8, 14), packets(Codec::Opus, 14))).await.unwrap();
     let mut world = World::new().await;
     let (mut glasses, session) = world.caller().await;
     let case = glasses.case.unwrap();
     archivist_pseudonym(&glasses).await;
     glasses.commit(kind::CONSENT_RECORD, Some(session), None, None).await;
     let start = now_us();
-    let publisher = Publisher::connect(&glasses, session, vec![track(Codec::Vp8, start), track(Codec::Opus, start)]).await;
+    let publisher =
+        Publisher::connect(&glasses, session, vec![track(Codec::Vp8, start), track(Codec::Opus, start)]).await;
     let playing = [publisher.play(0, picture, start), publisher.play(1, voice, start)];
     glasses.wait_for(kind::SEGMENT, 2).await;
     tokio::time::sleep(Duration::from_millis(700)).await;
@@ -293,7 +310,11 @@ async fn a_killed_archivist_comes_back_saves_its_fragment_and_declares_the_gap()
     let gaps: Vec<GapPayload> = glasses.payloads(kind::GAP);
     let down: Vec<_> = gaps.iter().filter(|g| g.why == GapWhy::ArchivistDown).collect();
     assert_eq!(down.len(), 1, "{gaps:?}");
-    assert!(down[0].from_us <= killed_us && down[0].from_us > killed_us - 1_000_000, "from {}", down[0].from_us - killed_us);
+    assert!(
+        down[0].from_us <= killed_us && down[0].from_us > killed_us - 1_000_000,
+        "from {}",
+        down[0].from_us - killed_us
+    );
     assert!(down[0].to_us > killed_us + 1_400_000 && down[0].to_us < killed_us + 8_000_000);
     assert_eq!(down[0].owner, glasses.me.unwrap());
     // Every fragment is there, opens, and none is told twice.
@@ -304,7 +325,10 @@ async fn a_killed_archivist_comes_back_saves_its_fragment_and_declares_the_gap()
         assert_eq!(Digest::of(&world.fragment(case, &s.media)), s.media);
         assert!(s.end_us <= down[0].from_us + 1_000 || s.start_us >= down[0].to_us - 2_100_000);
     }
-    assert!(segments.iter().any(|s| s.end_us > killed_us - 600_000 && s.start_us < killed_us), "the open fragment was saved");
+    assert!(
+        segments.iter().any(|s| s.end_us > killed_us - 600_000 && s.start_us < killed_us),
+        "the open fragment was saved"
+    );
     assert!(segments.iter().any(|s| s.start_us > killed_us), "recording went on");
     assert!(!glasses.events().iter().any(|(f, _)| f.kind == kind::SESSION_LEFT && f.clear::<Left>().is_err()));
     publisher.close().await;
@@ -314,14 +338,16 @@ async fn a_killed_archivist_comes_back_saves_its_fragment_and_declares_the_gap()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_server_costs_a_gap_and_no_fragment_is_lost_or_told_twice() {
-    let (picture, voice) = tokio::task::spawn_blocking(|| (packets(Codec::Vp8, 6), packets(Codec::Opus, 6))).await.unwrap();
+    let (picture, voice) =
+        tokio::task::spawn_blocking(|| (packets(Codec::Vp8, 6), packets(Codec::Opus, 6))).await.unwrap();
     let mut world = World::new().await;
     let (mut glasses, session) = world.caller().await;
     let case = glasses.case.unwrap();
     archivist_pseudonym(&glasses).await;
     glasses.commit(kind::CONSENT_RECORD, Some(session), None, None).await;
     let start = now_us();
-    let publisher = Publisher::connect(&glasses, session, vec![track(Codec::Vp8, start), track(Codec::Opus, start)]).await;
+    let publisher =
+        Publisher::connect(&glasses, session, vec![track(Codec::Vp8, start), track(Codec::Opus, start)]).await;
     let playing = [publisher.play(0, picture.clone(), start), publisher.play(1, voice.clone(), start)];
     glasses.wait_for(kind::SEGMENT, 2).await;
     world.server.kill();
@@ -333,7 +359,8 @@ async fn a_killed_server_costs_a_gap_and_no_fragment_is_lost_or_told_twice() {
     glasses.reconnect().await;
     glasses.wait_for(kind::SESSION_JOINED, 1).await;
     let again = now_us();
-    let publisher = Publisher::connect(&glasses, session, vec![track(Codec::Vp8, again), track(Codec::Opus, again)]).await;
+    let publisher =
+        Publisher::connect(&glasses, session, vec![track(Codec::Vp8, again), track(Codec::Opus, again)]).await;
     let start = now_us();
     let playing = [publisher.play(0, picture, start), publisher.play(1, voice, start)];
     for p in playing {

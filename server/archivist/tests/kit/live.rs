@@ -44,7 +44,8 @@ impl Program {
             .unwrap_or_else(|e| panic!("{}: {e}; build it first: cargo build -p {name}", path.display()));
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ready: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{name} did not get ready: {e}: {line}"));
+        let ready: Value =
+            serde_json::from_str(&line).unwrap_or_else(|e| panic!("{name} did not get ready: {e}: {line}"));
         assert_eq!(ready["ready"], name);
         Self { child, url: ready["http"].as_str().unwrap().to_owned() }
     }

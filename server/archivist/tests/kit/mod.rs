@@ -37,9 +37,48 @@ pub(crate) fn packets(codec: Codec, seconds: u32) -> Vec<(u16, u32, bool, Vec<u8
     let seconds = seconds.to_string();
     let mut args = vec!["-v", "error", "-readrate", "8", "-f", "lavfi"];
     match codec {
-        Codec::Vp8 => args.extend(["-i", "testsrc2=size=640x360:rate=30", "-t", &seconds, "-c:v", "libvpx", "-b:v", "400k", "-deadline", "realtime", "-g", "55"]),
-        Codec::H264 => args.extend(["-i", "testsrc2=size=640x360:rate=30", "-t", &seconds, "-c:v", "libx264", "-profile:v", "baseline", "-tune", "zerolatency", "-g", "55", "-bsf:v", "dump_extra"]),
-        Codec::Opus => args.extend(["-i", "sine=frequency=440:sample_rate=48000", "-t", &seconds, "-c:a", "libopus", "-b:a", "32k", "-ac", "1"]),
+        Codec::Vp8 => args.extend([
+            "-i",
+            "testsrc2=size=640x360:rate=30",
+            "-t",
+            &seconds,
+            "-c:v",
+            "libvpx",
+            "-b:v",
+            "400k",
+            "-deadline",
+            "realtime",
+            "-g",
+            "55",
+        ]),
+        Codec::H264 => args.extend([
+            "-i",
+            "testsrc2=size=640x360:rate=30",
+            "-t",
+            &seconds,
+            "-c:v",
+            "libx264",
+            "-profile:v",
+            "baseline",
+            "-tune",
+            "zerolatency",
+            "-g",
+            "55",
+            "-bsf:v",
+            "dump_extra",
+        ]),
+        Codec::Opus => args.extend([
+            "-i",
+            "sine=frequency=440:sample_rate=48000",
+            "-t",
+            &seconds,
+            "-c:a",
+            "libopus",
+            "-b:a",
+            "32k",
+            "-ac",
+            "1",
+        ]),
     }
     args.extend(["-f", "rtp", &to]);
     let mut ffmpeg = Command::new("ffmpeg").args(&args).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();

@@ -179,8 +179,12 @@ impl Publisher {
                     let us = info.start_us.unwrap() + elapsed_us;
                     let seconds = (us / 1_000_000 + 2_208_988_800) as u64;
                     let fraction = (((us % 1_000_000) as u64) << 32) / 1_000_000;
-                    let report =
-                        SenderReport { ssrc, ntp_time: seconds << 32 | fraction, rtp_time: timestamp, ..Default::default() };
+                    let report = SenderReport {
+                        ssrc,
+                        ntp_time: seconds << 32 | fraction,
+                        rtp_time: timestamp,
+                        ..Default::default()
+                    };
                     let _ = track.write_rtcp(vec![Box::new(report)]).await;
                 }
             }
