@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
 export const root = resolve(import.meta.dirname, '../..');
-const binaries = join(root, 'target/debug');
+const binaries = process.env['LOTSE_PROGRAMS'] ?? join(root, 'target/debug');
 const workshop = ['workshop.webm', 'workshop.mp4'].map((f) => join(root, 'tests/footage', f)).find(existsSync) ?? '';
 const bikes = join(root, '.tools/footage/bikes-voice.mp4');
 
@@ -195,7 +195,7 @@ export class Programs {
         LOTSE_DEVICE_NAME: name,
         LOTSE_CALL_ON_START: 'true',
         LOTSE_CALL_TITLE: i === 0 ? 'Mechanical seal leaks' : 'Rental bike loses its chain',
-        LOTSE_CALL_ASSET: i === 0 ? 'Pump P-204' : 'Bike station 7',
+        LOTSE_CALL_ASSET: i === 0 ? 'p-204' : 'dock-12',
       });
       this.glasses.push(new Glasses(await program.start(), `http://127.0.0.1:${wear[i]}`, folder));
     }
