@@ -19,3 +19,4 @@ pub mod packet;
 pub mod profile;
 pub mod ring;
 pub mod voice;
+pub mod wear;

@@ -14,6 +14,7 @@ use crate::{
         identity::InHand,
         media::{Media, MediaEvent},
     },
+    overlay::prepare::AHEAD,
 };
 
 impl App {
@@ -40,6 +41,12 @@ impl App {
                     }
                 }
                 Action::Prepare(id) => self.prepare(id),
+                Action::DecodeAhead => {
+                    let frames = self.feed.try_lock().map(|f| f.newest(AHEAD)).unwrap_or_default();
+                    if !frames.is_empty() {
+                        self.preparer.ahead(frames);
+                    }
+                }
                 Action::Retry => {
                     let feed = self.feed.clone();
                     // Opening devices may take seconds.
@@ -65,7 +72,10 @@ impl App {
         }
         let (api, own, now) = (self.api.clone(), self.own.clone(), self.clock.aligned_ms());
         tokio::spawn(async move {
-            let made = api.open_case(now).await.map(|summary| summary.case);
+            let made = match api.open_case(now).await {
+                Ok(summary) => Ok((summary.case, api.card(&summary, now).await)),
+                Err(e) => Err(e),
+            };
             // The loop has ended: nobody needs the case.
             let _ = own.send(Own::CaseMade(made)).await;
         });

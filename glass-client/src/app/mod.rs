@@ -21,7 +21,7 @@ use lotse_protocol::{
     command::{ClientMessage, ItemRef, ServerMessage},
     id::{CaseId, EventId, Pseudonym},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::{
     capture::Trouble,
@@ -31,8 +31,9 @@ use crate::{
     error::GlassError,
     feed::Feed,
     hud::{
-        Marked, Scene,
-        display::{Display, Hud, PngFolder, Presented},
+        INSET_HEIGHT, INSET_WIDTH, Marked, Scene,
+        Drawn, HEIGHT, WIDTH,
+        display::{self, Display, Hud, PngFolder, Presented},
     },
     input::{self, Ask, Words, socket},
     link::{
@@ -46,12 +47,15 @@ use crate::{
     overlay::prepare::{Made, Preparer},
     profile::Profile,
     voice::{SinkState, Speaker, SpeakerConfig, VoicePacket},
+    wear::Wear,
 };
 
 /// Messages of our own threads and tasks.
 const OWN: usize = 256;
 /// Media events: pointers come up to 60 a second.
 const MEDIA: usize = 256;
+/// Between two camera pictures on the wear page.
+const CAMERA_PAGE: Duration = Duration::from_millis(150);
 /// The core looks at the time this often.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -64,7 +68,7 @@ enum Own {
     Snapshot(EventId, Option<Vec<u8>>),
     /// Look again for a relayed picture.
     Late(EventId),
-    CaseMade(Result<CaseId, GlassError>),
+    CaseMade(Result<(CaseId, CaseCard), GlassError>),
     /// The pause after a failed media connection is over.
     MediaAgain(u64),
 }
@@ -96,7 +100,7 @@ pub struct App {
     snapshots: HashMap<EventId, ItemRef>,
     relayed: HashMap<EventId, Vec<u8>>,
     hud: Hud,
-    report: watch::Sender<report::Report>,
+    wear: Vec<Wear>,
     timing: report::Timing,
 }
 
@@ -123,16 +127,16 @@ pub async fn run(config: Config) -> Result<(), GlassError> {
         let _ = tell.blocking_send(Own::Made(made));
     });
 
-    let (report, reports) = watch::channel(report::Report::default());
     let mut displays: Vec<Box<dyn Display>> = Vec::new();
-    let mut wear = None;
+    let mut wear = Vec::new();
     for name in &config.hud.displays {
         if let Some(dir) = name.strip_prefix("png:") {
             displays.push(Box::new(PngFolder::open(Path::new(dir), clock.clone())?));
         } else if let Some(address) = name.strip_prefix("web:") {
-            let (page, display) = report::serve(address, words.clone(), reports.clone(), feed.clone(), config.hud.language).await?;
-            wear = Some(page);
-            displays.push(display);
+            let page = Wear::start(address, words.clone())?;
+            tokio::spawn(camera_page(page.clone(), feed.clone()));
+            displays.push(Box::new(WearDisplay(page.clone())));
+            wear.push(page);
         }
     }
     for name in &config.input.sources {
@@ -145,19 +149,15 @@ pub async fn run(config: Config) -> Result<(), GlassError> {
         let _ = tell.blocking_send(Own::Presented(p));
     });
     let mut live = Live::start(api.clone(), clock.clone(), config.hud.language.code());
-    ready(&config, wear.as_deref());
+    ready(&config, wear.first());
 
     let case = identity.in_hand().map(|h| (h.case, false));
     let settings = Settings {
         language: config.hud.language,
         on_start: config.call.on_start,
         remembers: case.is_some(),
-        card: CaseCard {
-            title: config.call.title.clone(),
-            asset: config.call.asset.clone(),
-            customer: config.call.customer.clone(),
-            site: config.call.site.clone(),
-        },
+        // Known with names once the case is opened.
+        card: CaseCard { title: config.call.title.clone(), asset: String::new(), customer: String::new(), site: String::new() },
     };
     let voices = voice_sink(speaker.clone());
     let mut app = App {
@@ -185,7 +185,7 @@ pub async fn run(config: Config) -> Result<(), GlassError> {
         snapshots: HashMap::new(),
         relayed: HashMap::new(),
         hud,
-        report,
+        wear,
         timing: report::Timing::default(),
     };
     app.show();
@@ -235,13 +235,16 @@ impl App {
             crate::core::view::Screen::Instruction(s) => self.marked.get(&s.id).cloned(),
             _ => None,
         };
-        let scene = Scene { view, now_ms, marked };
+        let camera = match &view.screen {
+            crate::core::view::Screen::Pointing { .. } => {
+                let feed = self.feed.try_lock().ok();
+                feed.and_then(|f| f.picture(INSET_WIDTH as usize, INSET_HEIGHT as usize)).map(Arc::new)
+            }
+            _ => None,
+        };
+        let scene = Scene { view, now_ms, marked, camera };
         let report = report::Report::of(&scene, self);
-        self.report.send_if_modified(|old| {
-            let changed = *old != report;
-            *old = report;
-            changed
-        });
+        self.wear.iter().for_each(|w| w.set_state(&report));
         self.hud.show(scene);
     }
 
@@ -334,7 +337,8 @@ impl App {
             }
             Own::Snapshot(id, bytes) => self.on_snapshot(id, bytes),
             Own::Late(id) => self.on_late(id),
-            Own::CaseMade(Ok(case)) => {
+            Own::CaseMade(Ok((case, card))) => {
+                self.core.set_card(card);
                 self.case = Some((case, true));
                 self.open(case);
             }
@@ -376,9 +380,38 @@ impl App {
     }
 }
 
-fn ready(config: &Config, wear: Option<&str>) {
-    let line = serde_json::json!({ "ready": "lotse-glass", "name": config.device.name, "wear": wear });
+fn ready(config: &Config, wear: Option<&Wear>) {
+    let page = wear.map(Wear::url);
+    let line = serde_json::json!({ "ready": "lotse-glass", "name": config.device.name, "wear": page });
     println!("{line}");
+}
+
+/// The display on the wear page.
+struct WearDisplay(Wear);
+
+impl Display for WearDisplay {
+    fn present(&mut self, drawn: &Drawn, _: &Scene) -> Result<(), GlassError> {
+        self.0.present(display::png(&drawn.pixels)?.into());
+        Ok(())
+    }
+}
+
+/// What the camera sees, onto the wear page while somebody looks.
+async fn camera_page(page: Wear, feed: Arc<Mutex<Feed>>) {
+    let mut tick = tokio::time::interval(CAMERA_PAGE);
+    loop {
+        tick.tick().await;
+        if !page.wants_camera() {
+            continue;
+        }
+        let picture = feed.try_lock().ok().and_then(|f| f.picture(WIDTH as usize, HEIGHT as usize));
+        let jpeg = picture.map(|p| tokio::task::spawn_blocking(move || display::jpeg(&p)));
+        if let Some(jpeg) = jpeg
+            && let Ok(Ok(jpeg)) = jpeg.await
+        {
+            page.camera(jpeg.into());
+        }
+    }
 }
 
 /// Packets of each voice to the loudspeaker.

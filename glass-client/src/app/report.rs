@@ -1,22 +1,13 @@
 //! What the wear page and tests may know of the running program: one plain structure.
 
-use std::sync::{Arc, Mutex};
-
 use lotse_protocol::id::EventId;
 use serde::Serialize;
-use tokio::sync::watch;
 
 use super::App;
 use crate::{
-    config::Language,
     core::view::{Link, Recording, Screen},
-    error::GlassError,
-    feed::{Counted, Feed},
-    hud::{
-        Scene,
-        display::{Display, Presented},
-    },
-    input::Words,
+    feed::Counted,
+    hud::{Scene, display::Presented},
     overlay::prepare::Made,
     voice,
 };
@@ -140,48 +131,5 @@ impl Report {
             clock_offset_us: app.clock.offset_us(),
             timing: app.timing.clone(),
         }
-    }
-}
-
-/// `web:ADDRESS`: the state, the display and the words over HTTP. Returns the page's address.
-pub(super) async fn serve(
-    address: &str,
-    words: Words,
-    reports: watch::Receiver<Report>,
-    feed: Arc<Mutex<Feed>>,
-    _language: Language,
-) -> Result<(String, Box<dyn Display>), GlassError> {
-    use axum::{Json, Router, extract::Path, http::StatusCode, routing};
-    let broken = |e: std::io::Error| GlassError::Display { what: format!("web:{address}"), why: e.to_string() };
-    let listener = tokio::net::TcpListener::bind(address).await.map_err(broken)?;
-    let url = format!("http://{}", listener.local_addr().map_err(broken)?);
-    let picture: Arc<Mutex<Vec<u8>>> = Arc::default();
-    let hud = picture.clone();
-    let router = Router::new()
-        .route("/state", routing::get(move || async move { Json(reports.borrow().clone()) }))
-        .route("/hud.png", routing::get(move || async move { ([("content-type", "image/png")], hud.lock().map(|p| p.clone()).unwrap_or_default()) }))
-        .route(
-            "/word/{word}",
-            routing::post(move |Path(word): Path<String>| async move {
-                match words.say(&word).await {
-                    Ok(()) => (StatusCode::OK, "ok".to_owned()),
-                    Err(why) => (StatusCode::CONFLICT, why),
-                }
-            }),
-        );
-    let _ = feed;
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    Ok((url, Box::new(LastPng(picture))))
-}
-
-struct LastPng(Arc<Mutex<Vec<u8>>>);
-
-impl Display for LastPng {
-    fn present(&mut self, drawn: &crate::hud::Drawn, _: &Scene) -> Result<(), GlassError> {
-        let png = crate::hud::display::png(&drawn.pixels)?;
-        if let Ok(mut p) = self.0.lock() {
-            *p = png;
-        }
-        Ok(())
     }
 }

@@ -10,7 +10,7 @@ pub mod word;
 
 use std::collections::HashMap;
 
-use lotse_payload::{CaseCard, Instruction, JoinedPayload, Message, Outcome, case_card::OutcomeResult, pointer::PointerMessage, receipt::PictureOrigin};
+use lotse_payload::{CaseCard, Instruction, JoinedPayload, Message, Outcome, case_card::OutcomeResult, pointer::PointerMessage, receipt::PictureOrigin, geometry::PictureCoord};
 use lotse_protocol::{
     envelope::{AuthorFields, Opened},
     id::{CaseId, EventId, Pseudonym, SessionId},
@@ -29,6 +29,8 @@ use crate::config::Language;
 const TOAST_MS: i64 = 8_000;
 /// The red frame stays this long after the last sign of a pen, ms (the contract: 1 s).
 const DRAWING_MS: i64 = 1_000;
+/// Pointers come up to 60 times a second; the display follows this often, ms.
+const POINTER_PAUSE_MS: i64 = 80;
 /// A lost socket is shown after this, ms: shorter ones heal by themselves.
 const LINK_GRACE_MS: i64 = 1_500;
 /// Above these the link is called poor (PRODUCT, default numbers).
@@ -95,6 +97,14 @@ pub enum Event {
     Tick,
 }
 
+/// The laser pointer on the live picture.
+#[derive(Debug, Clone, Copy)]
+struct Pointing {
+    who: Pseudonym,
+    at: PictureCoord,
+    seen_ms: i64,
+}
+
 /// A device that may be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Device {
@@ -117,6 +127,8 @@ pub enum Action {
     Send(bool),
     /// Draw the marked picture of this instruction.
     Prepare(EventId),
+    /// Somebody begins to draw: a picture of the last second will be asked for.
+    DecodeAhead,
     /// Blank camera and microphone.
     Private(bool),
     /// Try the missing devices again.
@@ -155,6 +167,7 @@ pub struct Core {
     notice_page: usize,
     instructions: Instructions,
     drawing: Option<(Pseudonym, i64)>,
+    pointing: Option<Pointing>,
     ending: bool,
     private: bool,
     focus: usize,
@@ -191,6 +204,7 @@ impl Core {
             notice_page: 0,
             instructions: Instructions::default(),
             drawing: None,
+            pointing: None,
             ending: false,
             private: false,
             focus: 0,
@@ -233,7 +247,7 @@ impl Core {
                 self.toast = Some((message, now_ms + TOAST_MS));
             }
             Event::Archivist(present) => self.archivist = present,
-            Event::Pointer { from, message } => self.on_pointer(now_ms, from, &message),
+            Event::Pointer { from, message } => self.on_pointer(now_ms, from, &message, &mut todo),
             Event::Media(up) => {
                 self.media = up;
                 self.joined_media &= up;
@@ -345,6 +359,11 @@ impl Core {
         }
         self.settle(&mut todo);
         Ok(todo)
+    }
+
+    /// The words for a case about to be opened.
+    pub fn set_card(&mut self, card: CaseCard) {
+        self.settings.card = card;
     }
 
     /// Is the media connection up?
@@ -503,6 +522,7 @@ impl Core {
         self.ending = false;
         self.recording_since_ms = None;
         self.drawing = None;
+        self.pointing = None;
         self.notice = None;
         self.joined_media = false;
         self.media = false;
@@ -519,11 +539,23 @@ impl Core {
         }
     }
 
-    fn on_pointer(&mut self, now_ms: i64, from: Pseudonym, message: &PointerMessage) {
+    fn on_pointer(&mut self, now_ms: i64, from: Pseudonym, message: &PointerMessage, todo: &mut Vec<Action>) {
         match message {
-            PointerMessage::Drawing => self.drawing = Some((from, now_ms + DRAWING_MS)),
-            PointerMessage::Off => self.drawing = None,
-            PointerMessage::Pointer { .. } => {}
+            PointerMessage::Drawing => {
+                if self.drawing.is_none_or(|d| d.1 <= now_ms) && self.sending {
+                    todo.push(Action::DecodeAhead);
+                }
+                self.drawing = Some((from, now_ms + DRAWING_MS));
+            }
+            PointerMessage::Off => {
+                self.drawing = None;
+                self.pointing = None;
+            }
+            PointerMessage::Pointer { at } => {
+                if self.pointing.is_none_or(|p| now_ms - p.seen_ms >= POINTER_PAUSE_MS) {
+                    self.pointing = Some(Pointing { who: from, at: *at, seen_ms: now_ms });
+                }
+            }
         }
     }
 
@@ -628,3 +660,6 @@ impl Core {
         self.instructions = Instructions::default();
     }
 }
+
+#[cfg(test)]
+mod tests;

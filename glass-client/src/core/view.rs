@@ -1,9 +1,9 @@
 //! What is to be seen now, and which words are offered: asked of the core, drawn by `hud`, listed by the wear page.
 
-use lotse_payload::{Instruction, ReceiptState, receipt::PictureOrigin};
+use lotse_payload::{Instruction, ReceiptState, geometry::PictureCoord, receipt::PictureOrigin};
 use lotse_protocol::{id::EventId, session::Answer};
 
-use super::{Core, Device, LINK_GRACE_MS, POOR_LOSS_PCT, POOR_RTT_MS, Word, notice::Notice};
+use super::{Core, DRAWING_MS, Device, LINK_GRACE_MS, POOR_LOSS_PCT, POOR_RTT_MS, Word, notice::Notice};
 use crate::config::Language;
 
 /// Everything the display shows.
@@ -54,6 +54,8 @@ pub enum Screen {
     NoMedia { watchers: Vec<String> },
     Live { devices: Vec<Device>, media: bool },
     Drawing { who: String },
+    /// The laser pointer: shown on the camera's picture, because a dot on the world would be in the wrong place.
+    Pointing { who: String, at: PictureCoord },
     Instruction(Box<Shown>),
     EndConfirm { recording_since_ms: Option<i64>, done: usize, open: usize, in_call: bool },
     Ended(Summary),
@@ -107,6 +109,7 @@ impl Screen {
             Screen::NoMedia { .. } => "no-media",
             Screen::Live { .. } => "live",
             Screen::Drawing { .. } => "drawing",
+            Screen::Pointing { .. } => "pointing",
             Screen::Instruction(_) => "instruction",
             Screen::EndConfirm { .. } => "end-confirm",
             Screen::Ended(_) => "ended",
@@ -213,7 +216,10 @@ impl Core {
                 Some(Answer::Refused) => Screen::NoMedia { watchers: self.experts().map(|e| self.name(e)).collect() },
                 Some(_) if self.experts().next().is_some() => match self.drawing {
                     Some((who, until)) if now_ms < until => Screen::Drawing { who: self.name(who) },
-                    _ => Screen::Live { devices: self.trouble.iter().map(|t| t.0).collect(), media: self.media },
+                    _ => match self.pointing.filter(|p| now_ms - p.seen_ms < DRAWING_MS) {
+                        Some(p) => Screen::Pointing { who: self.name(p.who), at: p.at },
+                        None => Screen::Live { devices: self.trouble.iter().map(|t| t.0).collect(), media: self.media },
+                    },
                 },
                 _ => Screen::Calling { since_ms: Some(s.called_at_ms), connected: self.connected },
             },
@@ -271,7 +277,7 @@ impl Core {
                 };
                 list.push((Confirm, without, true));
             }
-            Screen::Live { .. } | Screen::Drawing { .. } | Screen::LinkLost { .. } => {}
+            Screen::Live { .. } | Screen::Drawing { .. } | Screen::Pointing { .. } | Screen::LinkLost { .. } => {}
             Screen::Starting | Screen::NotPaired { .. } => {}
         }
         let confirming = matches!(screen, Screen::EndConfirm { .. });

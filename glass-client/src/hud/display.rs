@@ -148,12 +148,17 @@ impl Display for PngFolder {
             Screen::Instruction(s) => serde_json::to_value(s.picture).unwrap_or_default(),
             _ => serde_json::Value::Null,
         };
+        let pointer = match &scene.view.screen {
+            Screen::Pointing { at, .. } => serde_json::to_value(at).unwrap_or_default(),
+            _ => serde_json::Value::Null,
+        };
         let line = json!({
             "at_us": at_us,
             "at_ms": at_us / 1_000,
             "screen": name,
             "instruction": shown(scene),
             "picture": origin,
+            "pointer": pointer,
             "texts": drawn.texts,
             "file": file,
         });
@@ -190,6 +195,16 @@ pub fn png(picture: &Rgba) -> Result<Vec<u8>, GlassError> {
     let mut out = Vec::new();
     png::PngEncoder::new_with_quality(&mut out, png::CompressionType::Fast, png::FilterType::Up)
         .write_image(&picture.pixels, picture.width, picture.height, ExtendedColorType::Rgba8)
+        .map_err(|e| GlassError::Ours(e.to_string()))?;
+    Ok(out)
+}
+
+/// JPEG bytes, for looking at only.
+pub fn jpeg(picture: &Rgba) -> Result<Vec<u8>, GlassError> {
+    let rgb: Vec<u8> = picture.pixels.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect();
+    let mut out = Vec::new();
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut out, 70)
+        .encode(&rgb, picture.width, picture.height, image::ExtendedColorType::Rgb8)
         .map_err(|e| GlassError::Ours(e.to_string()))?;
     Ok(out)
 }

@@ -110,6 +110,7 @@ pub fn scenes(l: Language, background: Option<&Rgba>) -> Vec<(&'static str, Scen
         picture: Arc::new(marks::draw(picture, &step, PICTURE_WIDTH, PICTURE_HEIGHT)),
     };
     let marked = with_picture(background);
+    let camera = background.cloned().map(Arc::new);
     let summary = |by: Option<&str>, refused| Summary { by: by.map(str::to_owned), done: 3, refused, open: 0 };
     let list: Vec<(&'static str, Status, Screen, Vec<Command>, Option<&str>, Option<Marked>)> = vec![
         ("starting", Status { case: None, link: Link::Connecting, ..idle.clone() }, Screen::Starting, vec![], None, None),
@@ -155,6 +156,7 @@ pub fn scenes(l: Language, background: Option<&Rgba>) -> Vec<(&'static str, Scen
             None,
         ),
         ("drawing", live.clone(), Screen::Drawing { who: "Anton Weber".into() }, vec![], None, None),
+        ("pointing", live.clone(), Screen::Pointing { who: "Anton Weber".into(), at: PictureCoord { x: 30_000, y: 36_000 } }, vec![], None, None),
         ("instruction", live.clone(), shown(PictureOrigin::Ring, Some(ReceiptState::Seen), (1, 3), ""), steps(true), None, Some(marked.clone())),
         ("instruction-long", live.clone(), shown(PictureOrigin::Snapshot, Some(ReceiptState::Shown), (2, 2), long), steps(false), None, Some(marked)),
         ("instruction-no-picture", live.clone(), shown(PictureOrigin::None, None, (1, 1), ""), steps(false), None, Some(with_picture(None))),
@@ -203,7 +205,7 @@ pub fn scenes(l: Language, background: Option<&Rgba>) -> Vec<(&'static str, Scen
     list.into_iter()
         .map(|(name, status, screen, commands, toast, marked)| {
             let view = View { language: l, status, screen, commands, toast: toast.map(str::to_owned) };
-            (name, Scene { view, now_ms: NOW, marked })
+            (name, Scene { view, now_ms: NOW, marked, camera: camera.clone() })
         })
         .collect()
 }

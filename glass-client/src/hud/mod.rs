@@ -39,6 +39,10 @@ pub const BLACK: Colour = [0, 0, 0];
 pub const PICTURE_WIDTH: u32 = 492;
 pub const PICTURE_HEIGHT: u32 = 280;
 
+/// Size of the camera's picture under a pointer.
+pub const INSET_WIDTH: u32 = 368;
+pub const INSET_HEIGHT: u32 = 207;
+
 /// A marked picture, drawn.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Marked {
@@ -53,6 +57,8 @@ pub struct Scene {
     /// Aligned UTC.
     pub now_ms: i64,
     pub marked: Option<Marked>,
+    /// What the camera sees, for the pointer.
+    pub camera: Option<Arc<Rgba>>,
 }
 
 /// One drawn display.

@@ -1,7 +1,7 @@
 //! The screens below the status line, one function each.
 
 use super::{
-    Colour, HEIGHT, PICTURE_HEIGHT, PICTURE_WIDTH, RED, SAFE_BOTTOM, SAFE_X, SOFT, Scene, TEAL, WHITE, WIDTH, YELLOW,
+    Colour, HEIGHT, INSET_HEIGHT, INSET_WIDTH, PICTURE_HEIGHT, PICTURE_WIDTH, RED, SAFE_BOTTOM, SAFE_X, SOFT, Scene, TEAL, WHITE, WIDTH, YELLOW,
     canvas::{Canvas, Ink, Style},
     icons::{self, Icon},
     span,
@@ -14,7 +14,7 @@ use crate::{
         view::{Command, Screen, Shown, Summary},
     },
 };
-use lotse_payload::{Mark, ReceiptState, receipt::PictureOrigin};
+use lotse_payload::{Mark, ReceiptState, geometry::PictureCoord, receipt::PictureOrigin};
 
 const TOP: f32 = 74.0;
 const MAIN_WIDTH: f32 = 498.0;
@@ -34,6 +34,7 @@ pub fn draw(canvas: &mut Canvas, scene: &Scene) {
         Screen::NoMedia { watchers } => no_media(canvas, l, watchers),
         Screen::Live { devices, media } => live(canvas, l, devices, *media),
         Screen::Drawing { who } => drawing(canvas, l, who),
+        Screen::Pointing { who, at } => pointing(canvas, scene, who, *at),
         Screen::Instruction(shown) => instruction(canvas, scene, shown),
         Screen::EndConfirm { recording_since_ms, done, open, in_call } => {
             end_confirm(canvas, scene, *recording_since_ms, (*done, *open), *in_call);
@@ -264,6 +265,27 @@ fn drawing(canvas: &mut Canvas, l: Language, who: &str) {
     canvas.fill_rect(left - 16.0, bottom - 8.0, width + 32.0, 12.0, super::BLACK);
     icons::draw(canvas, Icon::Pen, left, bottom - 13.0, 23.0, RED);
     canvas.text(left + 33.0, bottom - 17.0, &text, style);
+}
+
+/// The camera's picture at the bottom right, with the dot on it.
+fn pointing(canvas: &mut Canvas, scene: &Scene, who: &str, at: PictureCoord) {
+    let (w, h) = (INSET_WIDTH as f32, INSET_HEIGHT as f32);
+    let (x, y) = (WIDTH as f32 - SAFE_X - w, HEIGHT as f32 - SAFE_BOTTOM - h);
+    if let Some(camera) = &scene.camera {
+        canvas.picture(camera, x, y, w, h, 12.0);
+    }
+    canvas.outline(x, y, w, h, 12.0, 2.0, WHITE, 255);
+    let (dx, dy) = at.to_pixels(w, h);
+    let (dx, dy) = (x + dx.clamp(10.0, w - 10.0), y + dy.clamp(10.0, h - 10.0));
+    canvas.disc(dx, dy, 10.0, super::BLACK, 165);
+    canvas.disc(dx, dy, 7.0, RED, 255);
+    let text = match scene.view.language {
+        Language::De => format!("{who} zeigt"),
+        Language::En => format!("{who} is pointing"),
+    };
+    let style = Style::new(22.0, Ink::SemiBold, RED).line(28.0);
+    let text = canvas.fit(&text, style, x - SAFE_X - 40.0);
+    canvas.text(SAFE_X, HEIGHT as f32 - SAFE_BOTTOM - 28.0, &text, style);
 }
 
 fn instruction(canvas: &mut Canvas, scene: &Scene, shown: &Shown) {

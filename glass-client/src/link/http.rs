@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use lotse_payload::CaseCard;
 use lotse_protocol::{
     command::{CaseSummary, MAX_ITEM_BYTES},
     envelope,
@@ -40,6 +41,20 @@ struct Token {
 struct Paired {
     device: String,
     server_key: PublicKey,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Registers {
+    customers: Vec<Register>,
+    sites: Vec<Register>,
+    assets: Vec<Register>,
+}
+
+#[derive(Deserialize)]
+struct Register {
+    id: String,
+    name: String,
 }
 
 #[derive(Deserialize)]
@@ -98,17 +113,54 @@ impl Api {
         Ok(paired.device)
     }
 
-    /// Opens a new case with what the settings say about it.
+    /// Opens a new case with what the settings say about it. Ids the registers do not know are left out: help must not
+    /// wait for a corrected setting.
     pub async fn open_case(&self, now_ms: i64) -> Result<CaseSummary, GlassError> {
         let token = self.token(now_ms).await?;
         let call = &self.config.call;
-        let mut body = json!({ "language": self.config.hud.language.code() });
+        let plain = json!({ "language": self.config.hud.language.code() });
+        let mut body = plain.clone();
         for (key, value) in [("asset", &call.asset), ("customer", &call.customer), ("site", &call.site)] {
             if !value.is_empty() {
                 body[key] = json!(value);
             }
         }
-        self.post("cases", Some(&token), &body).await
+        match self.post("cases", Some(&token), &body).await {
+            Err(GlassError::Refused { code, message, .. }) if code == "no_such_register" => {
+                tracing::warn!("[call] asset, customer, site: {message} The case is opened without them.");
+                self.post("cases", Some(&token), &plain).await
+            }
+            other => other,
+        }
+    }
+
+    /// The words for what the case is about: names from the registers where they are known, the settings' words elsewhere.
+    pub async fn card(&self, case: &CaseSummary, now_ms: i64) -> CaseCard {
+        let registers = self.registers(now_ms).await.unwrap_or_else(|e| {
+            tracing::warn!("{e}");
+            Registers::default()
+        });
+        let call = &self.config.call;
+        let name = |list: &[Register], id: &Option<String>, words: &str| {
+            let found = list.iter().find(|r| Some(&r.id) == id.as_ref()).map(|r| r.name.clone());
+            found.unwrap_or_else(|| words.to_owned())
+        };
+        CaseCard {
+            title: call.title.clone(),
+            asset: name(&registers.assets, &case.asset, &call.asset),
+            customer: name(&registers.customers, &case.customer, &call.customer),
+            site: name(&registers.sites, &case.site, &call.site),
+        }
+    }
+
+    async fn registers(&self, now_ms: i64) -> Result<Registers, GlassError> {
+        let token = self.token(now_ms).await?;
+        let request = self.client.get(format!("{}/api/v1/registers", self.url)).bearer_auth(token);
+        let reply = request.header("accept-language", self.language()).send().await.map_err(|e| self.unreachable(&e))?;
+        if !reply.status().is_success() {
+            return Err(refused(reply).await);
+        }
+        reply.json().await.map_err(|e| self.unreachable(&e))
     }
 
     /// Does the server answer?

@@ -53,23 +53,39 @@ pub struct Made {
     pub ring_failed: bool,
 }
 
+/// Pictures decoded ahead while the expert draws: the second before the pen came down, 0.5 MB each.
+pub const AHEAD: usize = 32;
+
+enum Work {
+    Job(Job),
+    /// The expert has begun to draw: these frames, the newest last, are likely to be asked for.
+    Ahead(Vec<EncodedFrame>),
+}
+
+/// Decoded pictures at display size, by RTP time.
+type Cache = Vec<(u64, Rgba)>;
+
 /// A handle to the worker; it ends when the handle is dropped.
 pub struct Preparer {
-    jobs: mpsc::SyncSender<Job>,
+    jobs: mpsc::SyncSender<Work>,
 }
 
 impl Preparer {
     /// `done` is called on the worker's thread.
     pub fn start(done: impl Fn(Made) + Send + 'static) -> Self {
-        let (jobs, queue) = mpsc::sync_channel::<Job>(JOBS);
+        let (jobs, queue) = mpsc::sync_channel::<Work>(JOBS);
         thread::spawn(move || {
             let mut decoder = Decoder::default();
             let mut canvas = Canvas::new(PICTURE_WIDTH, PICTURE_HEIGHT);
             if let Err(e) = decoder.warm_up() {
                 tracing::warn!("{e}");
             }
-            while let Ok(job) = queue.recv() {
-                done(make(job, &mut decoder, &mut canvas));
+            let mut cache = Cache::new();
+            while let Ok(work) = queue.recv() {
+                match work {
+                    Work::Job(job) => done(make(job, &mut decoder, &mut canvas, &cache)),
+                    Work::Ahead(frames) => ahead(&frames, &mut decoder, &mut cache),
+                }
             }
         });
         Self { jobs }
@@ -77,18 +93,42 @@ impl Preparer {
 
     /// Queues a job; `false` if the queue is full.
     pub fn ask(&self, job: Job) -> bool {
-        self.jobs.try_send(job).is_ok()
+        self.jobs.try_send(Work::Job(job)).is_ok()
+    }
+
+    /// Decodes ahead; no harm if the queue is full.
+    pub fn ahead(&self, frames: Vec<EncodedFrame>) {
+        let _ = self.jobs.try_send(Work::Ahead(frames));
     }
 }
 
-fn make(job: Job, decoder: &mut Decoder, canvas: &mut Canvas) -> Made {
+fn ahead(frames: &[EncodedFrame], decoder: &mut Decoder, cache: &mut Cache) {
+    cache.clear();
+    let first = frames.len().saturating_sub(AHEAD);
+    let result = decoder.each_of(frames, first, |i, picture| {
+        if let Some(small) = picture.to_rgba(PICTURE_WIDTH as usize, PICTURE_HEIGHT as usize) {
+            cache.push((frames[i].rtp, small));
+        }
+    });
+    if let Err(e) = result {
+        tracing::warn!("{e}");
+    }
+}
+
+fn make(job: Job, decoder: &mut Decoder, canvas: &mut Canvas, cache: &Cache) -> Made {
     let started = Instant::now();
     let (mut origin, mut ring_failed, mut frames) = (PictureOrigin::None, false, 0);
     let picture = match &job.from {
         From::Ring(list) => {
-            frames = list.len();
-            let (w, h) = (PICTURE_WIDTH as usize, PICTURE_HEIGHT as usize);
-            match decoder.last_of(list).map(|p| p.to_rgba(w, h - h % 2)) {
+            let known = list.last().and_then(|f| cache.iter().find(|c| c.0 == f.rtp)).map(|c| c.1.clone());
+            let decoded = match known {
+                Some(picture) => Ok(Some(picture)),
+                None => {
+                    frames = list.len();
+                    decoder.last_of(list).map(|p| p.to_rgba(PICTURE_WIDTH as usize, PICTURE_HEIGHT as usize))
+                }
+            };
+            match decoded {
                 Ok(picture) => {
                     origin = PictureOrigin::Ring;
                     picture

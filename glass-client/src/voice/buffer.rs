@@ -240,8 +240,9 @@ mod tests {
         b.push(packet(epoch, 1, 960, 20), None);
         assert_eq!(b.push(packet(epoch, 2, 9_000_000, 40), None), Pushed::Odd);
         assert_eq!(b.push(packet(epoch, 2, 1_920, 41), None), Pushed::Kept);
-        let results: Vec<Pushed> =
-            (0..60).map(|n| b.push(packet(epoch, 900 + n, 50_000_000 + u32::from(n) * 960, 60 + u64::from(n) * 20), None)).collect();
+        let results: Vec<Pushed> = (0..60)
+            .map(|n| b.push(packet(epoch, 900 + n, 50_000_000 + u32::from(n) * 960, 60 + u64::from(n) * 20), None))
+            .collect();
         assert_eq!(results.iter().filter(|r| **r == Pushed::Restart).count(), 1);
         assert_eq!(results.last(), Some(&Pushed::Kept));
     }

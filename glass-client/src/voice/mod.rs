@@ -75,7 +75,10 @@ pub enum SinkState {
     /// Nothing is to be heard, as configured.
     Off,
     /// Nothing is to be heard; the call goes on.
-    Failed { why: String, remedy: &'static str },
+    Failed {
+        why: String,
+        remedy: &'static str,
+    },
 }
 
 /// What happened to the voices, since start. A packet is usually 20 ms.

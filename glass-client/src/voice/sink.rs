@@ -165,7 +165,10 @@ impl Device {
         gst::Element::link_many([source.upcast_ref(), &convert, &resample, &sink])?;
         let device = Self { pipeline, source, opened: Instant::now(), playing: false };
         if device.pipeline.set_state(gst::State::Playing).is_err() {
-            return Err(gst::glib::bool_error!("{}", device.complaint().unwrap_or("the device cannot be opened".into())));
+            return Err(gst::glib::bool_error!(
+                "{}",
+                device.complaint().unwrap_or("the device cannot be opened".into())
+            ));
         }
         if let Some(why) = device.complaint() {
             return Err(gst::glib::bool_error!("{why}"));
@@ -199,7 +202,9 @@ impl Device {
         while let Some(message) = bus.pop_filtered(&[gst::MessageType::Error, gst::MessageType::Warning]) {
             match message.view() {
                 gst::MessageView::Error(e) => return Some(e.error().to_string()),
-                gst::MessageView::Warning(w) if message.src().is_some_and(|s| s.name().starts_with("autoaudiosink")) => {
+                gst::MessageView::Warning(w)
+                    if message.src().is_some_and(|s| s.name().starts_with("autoaudiosink")) =>
+                {
                     return Some(w.error().to_string());
                 }
                 _ => {}

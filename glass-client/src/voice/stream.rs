@@ -295,7 +295,9 @@ impl Voice {
 
     /// A jump is bent into a short slope.
     fn append(&mut self, sound: &[f32]) {
-        if std::mem::take(&mut self.jump) && let Some(first) = sound.first() {
+        if std::mem::take(&mut self.jump)
+            && let Some(first) = sound.first()
+        {
             let last = self.ahead.back().copied().unwrap_or(self.before);
             self.click = last - first;
         }

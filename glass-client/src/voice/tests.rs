@@ -31,7 +31,8 @@ struct Network {
     speech: bool,
 }
 
-const CALM: Network = Network { loss: 0.0, jitter_ms: 0.0, duplicates: 0.0, drift: 0.0, held: None, pause: None, speech: false };
+const CALM: Network =
+    Network { loss: 0.0, jitter_ms: 0.0, duplicates: 0.0, drift: 0.0, held: None, pause: None, speech: false };
 
 /// What was heard.
 struct Heard {
@@ -311,7 +312,10 @@ fn a_missing_device_is_told_and_the_call_goes_on() {
         }
         let mut random = StdRng::seed_from_u64(1);
         for (_, rtp_time, seq, payload) in CALM.packets(1, &mut random) {
-            speaker.push(TrackId(uuid::Uuid::from_u128(1)), VoicePacket { rtp_time, seq, payload, arrived: Instant::now() });
+            speaker.push(
+                TrackId(uuid::Uuid::from_u128(1)),
+                VoicePacket { rtp_time, seq, payload, arrived: Instant::now() },
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
         assert!(speaker.counters().played > 5, "{:?}", speaker.counters());

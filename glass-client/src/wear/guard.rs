@@ -81,7 +81,13 @@ mod tests {
         let host = Some("127.0.0.1:8090");
         assert!(decide(host, Some("http://127.0.0.1:8090"), true).is_ok());
         assert!(decide(host, None, false).is_ok());
-        for origin in [None, Some("http://127.0.0.1:8091"), Some("https://127.0.0.1:8090"), Some("null"), Some("http://evil.example")] {
+        for origin in [
+            None,
+            Some("http://127.0.0.1:8091"),
+            Some("https://127.0.0.1:8090"),
+            Some("null"),
+            Some("http://evil.example"),
+        ] {
             assert_eq!(decide(host, origin, true).map_err(|e| e.0), Err(StatusCode::FORBIDDEN), "{origin:?}");
         }
         assert_eq!(decide(host, Some("http://evil.example"), false).map_err(|e| e.0), Err(StatusCode::FORBIDDEN));
@@ -92,7 +98,14 @@ mod tests {
         for host in ["localhost", "localhost:8090", "192.168.1.4:8090", "[::1]:8090", "10.0.0.1"] {
             assert!(decide(Some(host), None, false).is_ok(), "{host}");
         }
-        for host in [None, Some("evil.example"), Some("evil.example:8090"), Some("127.0.0.1.evil.example"), Some(""), Some("127.0.0.1:x")] {
+        for host in [
+            None,
+            Some("evil.example"),
+            Some("evil.example:8090"),
+            Some("127.0.0.1.evil.example"),
+            Some(""),
+            Some("127.0.0.1:x"),
+        ] {
             assert_eq!(decide(host, None, false).map_err(|e| e.0), Err(StatusCode::MISDIRECTED_REQUEST), "{host:?}");
         }
     }

@@ -44,7 +44,11 @@ enum Said {
 
 pub(super) async fn open(State(shared): State<Arc<Shared>>, upgrade: WebSocketUpgrade) -> Response {
     if shared.looking.load(Ordering::Relaxed) >= LOOKERS {
-        return (StatusCode::SERVICE_UNAVAILABLE, "Eight pages look at these glasses already. Close one, then load again.").into_response();
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Eight pages look at these glasses already. Close one, then load again.",
+        )
+            .into_response();
     }
     upgrade.max_message_size(LONGEST_IN).max_frame_size(LONGEST_IN).on_upgrade(move |socket| async move {
         shared.looking.fetch_add(1, Ordering::Relaxed);

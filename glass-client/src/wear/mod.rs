@@ -75,7 +75,9 @@ impl Wear {
         listener.set_nonblocking(true).map_err(broken)?;
         let bound = listener.local_addr().map_err(broken)?;
         if !bound.ip().is_loopback() {
-            tracing::warn!("the wear page on {bound} shows and steers these glasses to everybody who reaches it; 127.0.0.1 keeps it here");
+            tracing::warn!(
+                "the wear page on {bound} shows and steers these glasses to everybody who reaches it; 127.0.0.1 keeps it here"
+            );
         }
         let listener = tokio::net::TcpListener::from_std(listener).map_err(broken)?;
         let shared = Arc::new(Shared {

@@ -104,7 +104,10 @@ async fn a_looker_gets_display_camera_and_state_and_its_words_are_answered() {
 
     wear.present(Bytes::from_static(b"second"));
     assert_eq!(picture(&mut socket, 1).await, b"second");
-    assert_eq!(reqwest::get(format!("{}/hud.png", wear.url())).await.expect("answer").bytes().await.expect("bytes"), "second");
+    assert_eq!(
+        reqwest::get(format!("{}/hud.png", wear.url())).await.expect("answer").bytes().await.expect("bytes"),
+        "second"
+    );
 
     assert!(!wear.wants_camera());
     socket.send(Message::text(r#"{"camera":true}"#)).await.expect("sent");
@@ -150,7 +153,8 @@ async fn strangers_are_refused() {
     let say = format!("{}/say/CALL", wear.url());
     assert_eq!(client.post(&say).send().await.expect("answer").status(), 403);
     assert_eq!(client.post(&say).header("origin", "http://evil.example").send().await.expect("answer").status(), 403);
-    let named = client.get(format!("{}/state", wear.url())).header("host", "evil.example").send().await.expect("answer");
+    let named =
+        client.get(format!("{}/state", wear.url())).header("host", "evil.example").send().await.expect("answer");
     assert_eq!(named.status(), 421);
     assert!(heard.try_recv().is_err(), "a stranger was heard");
 
@@ -158,13 +162,18 @@ async fn strangers_are_refused() {
     assert_eq!(own("CALL").await.expect("answer").status(), 200);
     assert_eq!(heard.recv().await, Some(Word::Call));
     let refused = own("DONE").await.expect("answer");
-    assert_eq!((refused.status().as_u16(), refused.text().await.expect("text")), (409, "no instruction is shown".into()));
+    assert_eq!(
+        (refused.status().as_u16(), refused.text().await.expect("text")),
+        (409, "no instruction is shown".into())
+    );
 }
 
 #[tokio::test]
 async fn nonsense_ends_the_socket_and_nine_lookers_are_too_many() {
     let (wear, _asked) = page();
-    for nonsense in [Message::text("{}"), Message::text("x"), Message::binary(vec![1]), Message::text("x".repeat(10_000))] {
+    for nonsense in
+        [Message::text("{}"), Message::text("x"), Message::binary(vec![1]), Message::text("x".repeat(10_000))]
+    {
         let mut socket = look(&wear, &wear.url()).await.expect("welcome");
         socket.send(nonsense).await.expect("sent");
         let end = timeout(Duration::from_secs(5), async { while let Some(Ok(_)) = socket.next().await {} }).await;

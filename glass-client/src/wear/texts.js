@@ -67,7 +67,7 @@ export const TEXTS = {
     sayNothing: 'Gerade gibt es nichts zu sagen',
     said: (label) => `Gesagt: ${label}`,
     notSaid: (label, why) => `${label}: ${why}`,
-    whoTitle: 'Sie sind die Technikerin, der Techniker',
+    whoTitle: 'Sie sind die Technikerin oder der Techniker',
     who: 'Sie stehen an der Maschine und tragen diese Brille; beide Hände arbeiten. Die Wörter würden Sie sprechen. Hier drücken Sie sie.',
     next: {
       starting: 'Die Brille macht sich bereit.',
@@ -88,9 +88,9 @@ export const TEXTS = {
     microphone: 'Mikrofon',
     speaker: 'Lautsprecher',
     noSpeaker: 'Diese Brille hat keinen Lautsprecher; gezeigt wird, was er spielen würde.',
-    temple: 'Taste',
-    templeHelp: 'Die Taste am Bügel: drücken für das nächste Wort, halten zum Wählen.',
-    keys: 'Tasten: 1 bis 9 sagen ein Wort, Esc geht zurück oder bricht ab.',
+    temple: 'Knopf',
+    templeHelp: 'Der Knopf am Bügel: kurz drücken für das nächste Wort, lang zum Wählen.',
+    keys: 'Tastatur: 1 bis 9 sagen ein Wort, Esc geht zurück oder bricht ab.',
     theme: { dark: 'Helles Aussehen', light: 'Dunkles Aussehen' },
   },
 };

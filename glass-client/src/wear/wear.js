@@ -59,8 +59,9 @@ function onText(message) {
     offered = [...all.filter((o) => o.on_hud), ...all.filter((o) => !o.on_hud)];
     draw();
   } else if (message.said) {
-    const label = offered.find((o) => o.word === message.said)?.label ?? message.said;
-    answer(message.why ? texts.notSaid(label, message.why) : texts.said(label), Boolean(message.why));
+    // The button has no label: what it did shows by itself.
+    const label = offered.find((o) => o.word === message.said)?.label ?? '';
+    answer(message.why ? texts.notSaid(label || texts.temple, message.why) : label && texts.said(label), Boolean(message.why));
   }
 }
 
@@ -193,7 +194,8 @@ function theme() {
 }
 
 function drawTheme() {
-  put('theme', texts.theme[theme()]);
+  $('theme').setAttribute('aria-label', texts.theme[theme()]);
+  $('theme').title = texts.theme[theme()];
 }
 
 function remember(key, value) {
