@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         None => language_of_system(),
     };
     match run(&args, language) {
-        Ok(verdict) if verdict == Verdict::Changed => ExitCode::from(1),
+        Ok(Verdict::Changed) => ExitCode::from(1),
         Ok(_) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("lotse-verify: {message}");
