@@ -26,7 +26,7 @@ use super::{
 use crate::{
     refusal::{Code, Language, Refusal},
     store::{
-        log::{LogHandle, News},
+        log::{LogHandle, News, Told},
         reader::without_keys,
     },
 };
@@ -88,7 +88,7 @@ struct LiveSession {
 
 pub struct Hub {
     asks: mpsc::Receiver<ToHub>,
-    news: mpsc::Receiver<News>,
+    told: mpsc::Receiver<Told>,
     log: LogHandle,
     media: mpsc::Sender<ToMedia>,
     conns: HashMap<ConnId, Conn>,
@@ -103,14 +103,14 @@ impl Hub {
     /// `resumed`: sessions that were open when the server stopped; their people have [`LOST_AFTER`] from now to come back.
     pub async fn start(
         resumed: Vec<(CaseSummary, Session)>,
-        news: mpsc::Receiver<News>,
+        told: mpsc::Receiver<Told>,
         log: LogHandle,
         media: mpsc::Sender<ToMedia>,
     ) -> (Self, HubHandle) {
         let (sender, asks) = mpsc::channel(QUEUE);
         let mut hub = Self {
             asks,
-            news,
+            told,
             log,
             media,
             conns: HashMap::new(),
@@ -135,7 +135,7 @@ impl Hub {
                     Some(ask) => self.on_ask(ask).await,
                     None => return,
                 },
-                Some(news) = self.news.recv() => self.on_news(news).await,
+                Some(told) = self.told.recv() => self.on_told(told).await,
                 _ = tick.tick() => self.look_for_lost(Instant::now()),
             }
         }
@@ -242,6 +242,14 @@ impl Hub {
         let Some(conn) = self.conns.get(&id) else { return };
         let (pusher, language) = (conn.pusher.clone(), conn.language);
         let _ = self.media.send(ToMedia::Ask { session, who, role: conn.role, language, pusher, ask }).await;
+    }
+
+    /// Answers go out first, and nothing is asked of the hub before it knows what they stand for.
+    async fn on_told(&mut self, mut told: Told) {
+        told.answer();
+        for news in told.news {
+            self.on_news(news).await;
+        }
     }
 
     async fn on_news(&mut self, news: News) {

@@ -51,6 +51,20 @@ pub struct News {
     pub summary: Option<CaseSummary>,
 }
 
+/// What one transaction has to tell: first its answers, then its events. It travels whole, so that whoever acts upon an
+/// answer finds the hub knowing what the answer is about.
+pub struct Told {
+    answers: Vec<Finish>,
+    pub news: Vec<News>,
+}
+
+impl Told {
+    /// Gives the answers out.
+    pub fn answer(&mut self) {
+        self.answers.drain(..).for_each(|finish| finish(Ok(())));
+    }
+}
+
 #[derive(Debug)]
 pub struct LogEvent {
     pub head: Head,
@@ -129,7 +143,7 @@ pub struct Log {
     store: Store,
     keys: ServerKeys,
     asks: mpsc::Receiver<Ask>,
-    news: mpsc::Sender<News>,
+    hub: mpsc::Sender<Told>,
     cases: HashMap<CaseId, CaseState>,
 }
 
@@ -139,15 +153,15 @@ type Finish = Box<dyn FnOnce(Result<(), Error>) + Send>;
 /// What one transaction gathers.
 #[derive(Default)]
 struct Batch {
-    finish: Vec<Finish>,
+    answers: Vec<Finish>,
     news: Vec<News>,
     touched: HashSet<CaseId>,
 }
 
 impl Log {
-    pub fn new(store: Store, keys: ServerKeys, news: mpsc::Sender<News>) -> (Self, LogHandle) {
+    pub fn new(store: Store, keys: ServerKeys, hub: mpsc::Sender<Told>) -> (Self, LogHandle) {
         let (handle, asks) = mpsc::channel(QUEUE);
-        (Self { store, keys, asks, news, cases: HashMap::new() }, LogHandle(handle))
+        (Self { store, keys, asks, hub, cases: HashMap::new() }, LogHandle(handle))
     }
 
     /// Every session that was open when the server stopped, so that presence can be counted from now.
@@ -190,15 +204,16 @@ impl Log {
                 self.cases.remove(case);
             }
         }
-        let stored = result.is_ok();
-        for finish in batch.finish {
-            finish(if stored { Ok(()) } else { Err(Code::Storage.into()) });
+        if result.is_err() {
+            batch.answers.into_iter().for_each(|finish| finish(Err(Code::Storage.into())));
+            return;
         }
-        if stored {
-            for news in batch.news {
-                // The hub is gone only at shutdown.
-                let _ = self.news.send(news).await;
-            }
+        let mut told = Told { answers: batch.answers, news: batch.news };
+        if told.news.is_empty() {
+            told.answer();
+        } else if let Err(mpsc::error::SendError(mut told)) = self.hub.send(told).await {
+            // The hub is gone only at shutdown; what was asked still gets its answer.
+            told.answer();
         }
     }
 
@@ -278,7 +293,7 @@ impl One<'_> {
             Err(Error::Us(e)) => Some(Error::Us(e.clone())),
             _ => None,
         };
-        self.batch.finish.push(Box::new(move |stored: Result<(), Error>| answer(stored.and(result))));
+        self.batch.answers.push(Box::new(move |stored: Result<(), Error>| answer(stored.and(result))));
         trouble
     }
 
