@@ -73,12 +73,14 @@ export class LanePlayer {
   /** The playhead was put here. */
   seek(t: number): void {
     this.#target = t;
-    if (this.element.readyState > 0) this.element.currentTime = t;
+    // A seek to where nothing is never ends; `#settle` follows when the picture is there.
+    if (this.has(t)) this.element.currentTime = t;
   }
 
   /** Loads around `t`. Cheap when there is nothing to do. */
   want(t: number, now: number): void {
     this.#target = t;
+    this.#settle();
     if (this.#closed || now < this.#retryAt) return;
     for (const p of this.lane.pieces) {
       if (this.#flying.size >= IN_FLIGHT) break;

@@ -189,7 +189,8 @@ export function loudness(lane: Lane, length: number, columns: number): (number |
       const t = ((c + 0.5) / columns) * length - p.from;
       // One level per 250 ms.
       const level = levels[Math.min(levels.length - 1, Math.max(0, Math.floor(t / 0.25)))] ?? 0;
-      out[c] = Math.max(out[c] ?? 0, level / 127);
+      // Levels are decibels: the square brings speech out of the noise of a workshop.
+      out[c] = Math.max(out[c] ?? 0, (level / 127) ** 2);
     }
   }
   return out;
