@@ -14,6 +14,8 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH)
 PROGRAMS := lotse-server lotse-archivist lotse-glass lotse-verify
 PAGES := web-expert/dist/index.html
 PAGE_SOURCES := $(shell find web-expert server/protocol/bindings -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null)
+# Always the whole workspace: `-p` picks other features of shared crates, and cargo would build them all again.
+PRODUCT_TESTS := $(patsubst tests/tests/%.rs,--test %,$(wildcard tests/tests/*.rs))
 SCRIPTS := .ci/run $(wildcard tests/*.sh tests/*/*.sh)
 
 .PHONY: help demo setup setup-checks build test test-quick test-product test-browser check bench
@@ -36,7 +38,7 @@ $(PAGES): $(PAGE_SOURCES) | setup
 
 build: setup $(PAGES) ## the pages and the four programs
 	@echo "build: $(PROGRAMS)"
-	cargo build --locked $(addprefix -p ,$(PROGRAMS))
+	cargo build --locked --workspace --bins
 
 test: test-quick test-product test-browser ## every test, quick ones first
 
@@ -46,7 +48,7 @@ test-quick: build ## unit tests, Rust and TypeScript, and the footage
 	(cd tests/footage && npm test)
 
 test-product: build ## the whole product: real programs, bad networks, power cuts
-	cargo test --locked -p lotse-tests
+	cargo test --locked --workspace $(PRODUCT_TESTS)
 
 test-browser: build ## the story in a real browser, then again without any network
 	cd tests/browser

@@ -26,7 +26,7 @@ bindings=server/protocol/bindings
 sums() { find "$bindings" -name '*.ts' -type f -print0 | sort -z | xargs -0 -r sha256sum; }
 before=$(sums)
 [ -n "$before" ] || { echo "check: no bindings in $bindings" >&2; exit 1; }
-cargo test --quiet --locked -p lotse-protocol -p lotse-payload export_bindings
+cargo test --quiet --locked --workspace --lib export_bindings
 if [ "$before" != "$(sums)" ]; then
   echo "check: the bindings in $bindings were stale and have just been written anew. Commit them:" >&2
   diff <(echo "$before") <(sums) | sed -n 's/^[<>] [0-9a-f]*  /  /p' | sort -u >&2

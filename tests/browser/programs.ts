@@ -193,6 +193,7 @@ export class Programs {
         LOTSE_HUD_LANGUAGE: 'en',
         LOTSE_INPUT_SOURCES: `socket:${join(folder, 'input.sock')}`,
         LOTSE_DEVICE_NAME: name,
+        LOTSE_DEVICE_WEARER: i === 0 ? 'Mara Krüger' : 'Jonas Lind',
         LOTSE_CALL_ON_START: 'true',
         LOTSE_CALL_TITLE: i === 0 ? 'Mechanical seal leaks' : 'Rental bike loses its chain',
         LOTSE_CALL_ASSET: i === 0 ? 'p-204' : 'dock-12',

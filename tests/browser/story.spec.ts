@@ -135,12 +135,12 @@ test('a leaking pump is repaired from afar, and it can be proven', async () => {
   });
 
   await test.step('the laser pointer is seen in the glasses', async () => {
-    await expert.keyboard.press('l');
+    await expert.getByRole('button', { name: /Laser pointer/ }).click();
     const box = (await expert.getByTestId('board').boundingBox())!;
     await expect
       .poll(async () => {
         await expert.mouse.move(box.x + box.width * (0.3 + Math.random() * 0.3), box.y + box.height * 0.5);
-        return pump.shown().some((p) => p['pointer']);
+        return pump.shown().some((p) => p.screen === 'pointing');
       })
       .toBe(true);
     await expert.keyboard.press('v');
