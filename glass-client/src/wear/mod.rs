@@ -4,7 +4,7 @@
 //! changed, `wear.set_state(&report)` as often as it likes, `wear.camera(jpeg)` 5 to 10 times a second while `wear.wants_camera()`.
 //! `wear.url()` for the ready line. Cheap to clone; the page ends with the last handle.
 //! The page reads of the state: `language`, `name`, `screen`, `case_number`, `link`, `recording`, `recording_since_ms`, `at_ms`, `watchers`,
-//! `private`, `microphone_level`, `speaker_level`, `speaker_trouble`, `offered: [{word, label, focus, on_hud}]`; what is missing is not shown.
+//! `private`, `media`, `microphone_level`, `speaker_level`, `speaker_trouble`, `offered: [{word, label, focus, on_hud}]`; what is missing is not shown.
 //!
 //! Owns: the address, the files of the page, who is looking. Never: decides what is offered, keeps a picture longer than the next one.
 //! Elsewhere: drawing (`hud`), what a word does (`core`). Only this page itself may speak to it: see `guard`.

@@ -45,9 +45,11 @@ function connect() {
   socket.onclose = () => {
     $('stage').classList.add('gone');
     offered = [];
-    state = { ...state, link: undefined };
+    // Nothing is known any more, so nothing is claimed.
+    state = { name: state.name, language: state.language };
     draw();
     setTimeout(connect, AGAIN_MS);
+    answer('');
   };
 }
 
@@ -95,17 +97,20 @@ function draw() {
   document.documentElement.lang = language;
   document.title = `Lotse · ${texts.title(state.name ?? '')}`;
   put('title', texts.title(state.name ?? ''));
-  const watchers = state.watchers ?? [];
-  const parts = [watchers.length ? texts.watching(watchers) : texts.nobody];
+  const { watchers } = state;
+  const parts = watchers ? [watchers.length ? texts.watching(watchers) : texts.nobody] : [];
   if (state.case_number) parts.unshift(texts.caseNumber(state.case_number));
   put('subtitle', parts.join(' · '));
   pill('link', state.link, texts.link[state.link]);
   const recording = state.recording;
   pill('recording', recording, recording === 'on' ? texts.recording.on(since(state.recording_since_ms)) : texts.recording[recording]);
-  put('say-title', offered.length ? texts.say : texts.sayNothing);
+  put('say-title', offered.length ? texts.say : state.screen ? texts.sayNothing : '');
   put('who-title', texts.whoTitle);
   put('who', texts.who);
-  put('next', texts.next[state.screen] ?? '');
+  const live = state.screen === 'live';
+  // Only what is so: a covered camera shows nothing, a connection being made carries nothing.
+  const next = live && state.private ? 'covered' : live && state.media === false ? 'joining' : state.screen;
+  put('next', texts.next[next] ?? '');
   put('microphone-name', texts.microphone);
   put('speaker-name', texts.speaker);
   put('speaker-trouble', texts.noSpeaker);
