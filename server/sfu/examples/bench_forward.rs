@@ -96,7 +96,8 @@ impl Peer {
                 rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(SSRC), ..Default::default() },
                 ..Default::default()
             };
-            let track = MediaStreamTrack::new("own".into(), "main".into(), "main".into(), RtpCodecKind::Video, vec![encoding]);
+            let track =
+                MediaStreamTrack::new("own".into(), "main".into(), "main".into(), RtpCodecKind::Video, vec![encoding]);
             self.connection.add_track(track).expect("a track");
         }
         let answer = self.connection.create_answer(None).expect("an answer");
@@ -149,7 +150,11 @@ impl Peer {
 }
 
 /// All clients on one thread: the publisher sends on its clock, viewers stamp what arrives.
-fn load(orders: &blocking::Receiver<Order>, answers: &mpsc::UnboundedSender<(Pseudonym, RtcAnswer)>, packets_per_frame: u32) -> Measured {
+fn load(
+    orders: &blocking::Receiver<Order>,
+    answers: &mpsc::UnboundedSender<(Pseudonym, RtcAnswer)>,
+    packets_per_frame: u32,
+) -> Measured {
     let base = Instant::now();
     let mut peers: HashMap<Pseudonym, Peer> = HashMap::new();
     let mut measured = Measured { latencies_us: Vec::new(), sent: 0 };

@@ -34,7 +34,8 @@ fn frames(file: &[u8]) -> Vec<Vec<u8>> {
 async fn film(client: std::sync::Arc<Client>, main: TrackInfo, voice: TrackInfo, clip: Vec<Vec<u8>>) {
     let mut tick = tokio::time::interval(Duration::from_micros(33_333));
     let (mut seq, mut spoken) = (0u16, 0u32);
-    let start = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs_f64() + 2_208_988_800.0;
+    let start = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs_f64()
+        + 2_208_988_800.0;
     for n in 0u32.. {
         tick.tick().await;
         let frame = &clip[n as usize % clip.len()];
@@ -63,11 +64,20 @@ async fn main() {
     let file = std::env::args().nth(1).expect("usage: browser_room CLIP.ivf");
     let clip = frames(&std::fs::read(file).expect("the clip"));
     let loopback = std::net::IpAddr::from([127, 0, 0, 1]);
-    let (sfu, mut events) = start(SfuConfig { bind: loopback, public_ip: loopback, udp_port: 0, workers: 1 }).expect("an SFU");
+    let (sfu, mut events) =
+        start(SfuConfig { bind: loopback, public_ip: loopback, udp_port: 0, workers: 1 }).expect("an SFU");
     let room = SessionId(Uuid::new_v4());
     let (line_in, mut lines) = tokio::sync::mpsc::channel(16);
-    std::thread::spawn(move || std::io::stdin().lines().map_while(Result::ok).try_for_each(|line| line_in.blocking_send(line)));
-    let mut glasses: Vec<(Pseudonym, Option<Client>, std::sync::Arc<std::sync::Mutex<common::Inbox>>, TrackInfo, TrackInfo)> = Vec::new();
+    std::thread::spawn(move || {
+        std::io::stdin().lines().map_while(Result::ok).try_for_each(|line| line_in.blocking_send(line))
+    });
+    let mut glasses: Vec<(
+        Pseudonym,
+        Option<Client>,
+        std::sync::Arc<std::sync::Mutex<common::Inbox>>,
+        TrackInfo,
+        TrackInfo,
+    )> = Vec::new();
     let mut filming = std::collections::HashMap::new();
     let mut second = tokio::time::interval(Duration::from_secs(1));
     let browser_voice = track(TrackSource::Voice);

@@ -128,7 +128,9 @@ mod tests {
         assert!(wrong("hello").contains("v=0"));
         assert!(wrong(&ANSWER.replace("a=ice-pwd:p\r\n", "")).contains("a=ice-pwd"));
         assert!(wrong(&ANSWER.replace("a=mid:1", "a=mid:7")).contains("\"7\" was not offered"));
-        assert!(wrong(&ANSWER.replace("a=ssrc-group:FID 42 43\r\na=ssrc:43 cname:x\r\n", "")).contains("names no a=ssrc"));
+        assert!(
+            wrong(&ANSWER.replace("a=ssrc-group:FID 42 43\r\na=ssrc:43 cname:x\r\n", "")).contains("names no a=ssrc")
+        );
         assert!(wrong(&"v=0\r\n".repeat(200_000)).contains("too many"));
     }
 

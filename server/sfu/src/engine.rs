@@ -11,7 +11,9 @@ use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::certificate::{CertificateParams, RTCCertificate};
 use rtc::peer_connection::configuration::RTCConfigurationBuilder;
-use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MIME_TYPE_VP8, MediaEngine};
+use rtc::peer_connection::configuration::media_engine::{
+    MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MIME_TYPE_VP8, MediaEngine,
+};
 use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
 use rtc::peer_connection::transport::{RTCDtlsRole, RTCIceCandidateInit};
 use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
@@ -72,7 +74,8 @@ fn feedback(typ: &str, parameter: &str) -> RTCPFeedback {
 
 /// The codec as it stands in our offers.
 pub(crate) fn codec_parameters(codec: Codec) -> RTCRtpCodecParameters {
-    let video = vec![feedback("nack", ""), feedback("nack", "pli"), feedback("ccm", "fir"), feedback("transport-cc", "")];
+    let video =
+        vec![feedback("nack", ""), feedback("nack", "pli"), feedback("ccm", "fir"), feedback("transport-cc", "")];
     let rtp_codec = match codec {
         Codec::Vp8 => RTCRtpCodec {
             mime_type: MIME_TYPE_VP8.to_owned(),
@@ -123,7 +126,13 @@ pub(crate) fn line_codecs(codec: Codec) -> Vec<RTCRtpCodecParameters> {
 }
 
 /// A track for sending. `stream` groups the tracks of one person, so that browsers keep lips in sync.
-pub(crate) fn sending_track(stream: String, track: String, codec: Codec, ssrc: u32, repair: Option<u32>) -> MediaStreamTrack {
+pub(crate) fn sending_track(
+    stream: String,
+    track: String,
+    codec: Codec,
+    ssrc: u32,
+    repair: Option<u32>,
+) -> MediaStreamTrack {
     let encoding = RTCRtpEncodingParameters {
         codec: codec_parameters(codec).rtp_codec,
         rtp_coding_parameters: RTCRtpCodingParameters {

@@ -22,13 +22,17 @@ pub enum SfuError {
     #[error("the answer is for offer {answered}, but offer {open} is open. Answer the newest offer.")]
     StaleAnswer { answered: u32, open: u32 },
     /// The caller: the answer's SDP cannot be used.
-    #[error("the answer's SDP cannot be used: {why}. Answer with what your WebRTC library made of the offer, unchanged.")]
+    #[error(
+        "the answer's SDP cannot be used: {why}. Answer with what your WebRTC library made of the offer, unchanged."
+    )]
     BadAnswer { why: String },
     /// The caller: the room is full.
     #[error("this session already has {0} participants. Ask one to leave, then join again.")]
     RoomFull(usize),
     /// The operator: the socket could not be opened.
-    #[error("[media] udp_port = {port}: cannot listen on {bind}: {source}. Choose a free port range (one port per worker) or an address of this machine.")]
+    #[error(
+        "[media] udp_port = {port}: cannot listen on {bind}: {source}. Choose a free port range (one port per worker) or an address of this machine."
+    )]
     Socket { bind: std::net::IpAddr, port: u16, source: std::io::Error },
     /// The operator: the worker could not start.
     #[error("[media] workers: a media worker could not start: {0}. Lower the number of workers or free memory.")]

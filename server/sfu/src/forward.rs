@@ -205,7 +205,8 @@ impl State {
             return;
         };
         let Some(room) = self.rooms[leg.room].as_ref() else { return };
-        let others: Vec<LegId> = room.members.values().filter_map(|member| member.leg).filter(|id| *id != from).collect();
+        let others: Vec<LegId> =
+            room.members.values().filter_map(|member| member.leg).filter(|id| *id != from).collect();
         for to in others {
             let Some(leg) = self.legs.get_mut(to).and_then(Option::as_mut) else { continue };
             if !leg.open || !leg.channel_open || leg.kind == LegKind::Archivist {

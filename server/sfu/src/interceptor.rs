@@ -11,7 +11,6 @@ use rtc::interceptor::{
     NackGeneratorBuilder, NackResponderBuilder, ReceiverReportBuilder, Registry, Slot, TwccReceiverBuilder,
 };
 
-
 /// Packets kept per sent track for retransmission: 8 s of 1 Mbit/s.
 const RESEND_PACKETS: u16 = 1_024;
 /// How often a missing packet is asked for again; below the frame time, so that a hole closes within one.

@@ -22,7 +22,7 @@ use crate::{LegKind, MAX_TRACKS, SfuError, answer, pointer::Budget};
 const POINTER_STREAM: u16 = 1;
 /// Silence after which a leg is gone.
 const SILENCE: Duration = Duration::from_secs(5);
-/// A connection may take this long from its answer to its first packet: slow links repeat the handshake.
+/// A connection may take this long from its answer to a finished handshake: slow links repeat parts of it.
 const CONNECTING: Duration = Duration::from_secs(15);
 /// An offer may stay unanswered this long.
 const UNANSWERED: Duration = Duration::from_secs(60);
@@ -65,7 +65,7 @@ pub(crate) struct Leg {
     stale: bool,
     rev: u32,
     offer_open: bool,
-    answered: bool,
+    answered: Option<Instant>,
     created: Instant,
     /// Lines of the open offer, in order.
     mids: Vec<String>,
@@ -95,7 +95,8 @@ impl Leg {
         let mut uplinks = Vec::with_capacity(publish.len());
         for info in publish {
             let init = RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Recvonly, ..Default::default() };
-            let id = connection.add_transceiver_from_kind(engine::kind(info.codec), Some(init)).map_err(core("a line"))?;
+            let id =
+                connection.add_transceiver_from_kind(engine::kind(info.codec), Some(init)).map_err(core("a line"))?;
             prefer(&mut connection, id, info.codec)?;
             uplinks.push(Uplink::new(info, id));
         }
@@ -105,7 +106,8 @@ impl Leg {
             negotiated: Some(POINTER_STREAM),
             ..Default::default()
         };
-        let channel = connection.create_data_channel(POINTER_CHANNEL, Some(init)).map_err(core("the pointer channel"))?.id();
+        let channel =
+            connection.create_data_channel(POINTER_CHANNEL, Some(init)).map_err(core("the pointer channel"))?.id();
         Ok(Self {
             serial,
             room,
@@ -138,7 +140,7 @@ impl Leg {
             stale: true,
             rev: 0,
             offer_open: false,
-            answered: false,
+            answered: None,
             created: now,
             mids: Vec::new(),
             refused: Vec::new(),
@@ -181,11 +183,14 @@ impl Leg {
             if let Some(mut transceiver) = self.connection.rtp_transceiver(line.transceiver) {
                 transceiver.set_direction(direction);
             }
+            let line = &mut self.downlinks[at];
+            line.offered = line.assigned.is_some();
         }
         let offer = self.connection.create_offer(None).map_err(core("an offer"))?;
         self.connection.set_local_description(now, offer.clone()).map_err(core("its own offer"))?;
         let sdp = self.connection.local_description().map_or(offer.sdp, |described| described.sdp);
-        self.mids = sdp.lines().filter_map(|line| line.strip_prefix("a=mid:")).map(|mid| mid.trim().to_owned()).collect();
+        self.mids =
+            sdp.lines().filter_map(|line| line.strip_prefix("a=mid:")).map(|mid| mid.trim().to_owned()).collect();
         self.rev += 1;
         (self.stale, self.offer_open) = (false, true);
         let mut offer = Offer { rev: self.rev, sdp, uplink: Vec::new(), downlink: Vec::new() };
@@ -284,8 +289,8 @@ impl Leg {
         let applied = self.connection.set_remote_description(now, description).map_err(bad);
         self.offer_open = self.connection.pending_local_description().is_some();
         applied?;
-        if !self.answered {
-            (self.answered, self.last_valid) = (true, now);
+        if self.answered.is_none() {
+            (self.answered, self.last_valid) = (Some(now), now);
         }
         let mut answered = Answered::default();
         for uplink in &mut self.uplinks {
@@ -300,7 +305,8 @@ impl Leg {
             let line = lines.iter().find(|line| line.mid == mid);
             let receives = line.is_some_and(|line| line.receives);
             if downlink.assigned.is_none() {
-                downlink.idle = !receives;
+                // What counts is what was offered: some clients answer an inactive line with the direction it had.
+                downlink.idle = !downlink.offered;
                 continue;
             }
             if let Some(line) = line {
@@ -331,13 +337,15 @@ impl Leg {
         if self.connected && self.connection.sctp().is_some_and(farewell) {
             return Some("bye");
         }
-        let silent = now.saturating_duration_since(self.last_valid);
-        let patience = match (self.answered, self.connected) {
-            (false, _) => return (now >= self.created + UNANSWERED).then_some("timeout"),
-            (true, false) => CONNECTING,
-            (true, true) => SILENCE,
-        };
-        (silent > patience).then_some("timeout")
+        match self.answered {
+            None => (now >= self.created + UNANSWERED).then_some("timeout"),
+            // The core does not tell of a refused handshake; ICE alone would keep such a leg alive for ever.
+            Some(answered) if !self.connected => {
+                let reached = self.last_valid > answered;
+                (now >= answered + CONNECTING).then_some(if reached { "dtls" } else { "timeout" })
+            }
+            Some(_) => (now.saturating_duration_since(self.last_valid) > SILENCE).then_some("timeout"),
+        }
     }
 
     /// Closes the second: `state` tells of it from now on.

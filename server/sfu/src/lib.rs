@@ -158,10 +158,7 @@ pub fn start(config: SfuConfig) -> Result<(Sfu, mpsc::Receiver<SfuEvent>), SfuEr
         let engine = Engine::new(SocketAddr::new(config.public_ip, port), crypto.clone(), certificate.clone());
         let state = State::new(engine, events.clone());
         let worker = Worker { poll, socket, commands: queue, shared: shared.clone(), state };
-        std::thread::Builder::new()
-            .name(format!("media-{n}"))
-            .spawn(move || worker.run())
-            .map_err(SfuError::Worker)?;
+        std::thread::Builder::new().name(format!("media-{n}")).spawn(move || worker.run()).map_err(SfuError::Worker)?;
         workers.push(WorkerHandle { port, commands, waker, shared });
     }
     Ok((Sfu { workers: workers.into() }, receiver))
@@ -240,7 +237,11 @@ impl Sfu {
     }
 
     /// A command that may be refused when the worker is too busy.
-    async fn ask<T>(&self, room: SessionId, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, SfuError> {
+    async fn ask<T>(
+        &self,
+        room: SessionId,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, SfuError> {
         match tokio::time::timeout(PATIENCE, self.tell(room, command)).await {
             Ok(done) => done,
             Err(_) => Err(SfuError::Busy),
@@ -248,7 +249,11 @@ impl Sfu {
     }
 
     /// A command that waits as long as it takes: closing a gate must not be lost.
-    async fn tell<T>(&self, room: SessionId, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, SfuError> {
+    async fn tell<T>(
+        &self,
+        room: SessionId,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, SfuError> {
         let worker = self.worker(room);
         let (reply, done) = oneshot::channel();
         worker.commands.send(command(reply)).await.map_err(|_| SfuError::Stopped)?;

@@ -56,7 +56,8 @@ impl State {
         now: Instant,
     ) -> Result<(), SfuError> {
         let at = self.room_of.get(&room).copied();
-        let legs = |room: &Room| room.members.iter().filter(|(other, member)| **other != who && member.leg.is_some()).count();
+        let legs =
+            |room: &Room| room.members.iter().filter(|(other, member)| **other != who && member.leg.is_some()).count();
         if at.and_then(|at| self.rooms[at].as_ref()).is_some_and(|room| legs(room) >= MAX_LEGS) {
             return Err(SfuError::RoomFull(MAX_LEGS));
         }
@@ -102,7 +103,14 @@ impl State {
         Ok(())
     }
 
-    fn watch(&mut self, room: SessionId, who: Pseudonym, track: TrackId, on: bool, now: Instant) -> Result<(), SfuError> {
+    fn watch(
+        &mut self,
+        room: SessionId,
+        who: Pseudonym,
+        track: TrackId,
+        on: bool,
+        now: Instant,
+    ) -> Result<(), SfuError> {
         let (at, _) = self.leg_id(room, who)?;
         if !self.uplinks(at).iter().any(|flowing| flowing.info.track == track) {
             return Err(SfuError::NoTrack(track));
@@ -138,7 +146,8 @@ impl State {
     fn close_room(&mut self, room: SessionId) {
         let Some(at) = self.room_of.get(&room).copied() else { return };
         let Some(room) = self.rooms[at].as_mut() else { return };
-        let legs: Vec<LegId> = std::mem::take(&mut room.members).into_values().filter_map(|member| member.leg).collect();
+        let legs: Vec<LegId> =
+            std::mem::take(&mut room.members).into_values().filter_map(|member| member.leg).collect();
         for id in legs {
             self.end(id, None);
         }
@@ -241,7 +250,8 @@ impl State {
                 let Some(leg) = self.legs[*id].as_mut() else { continue };
                 let downlink = &mut leg.downlinks[line];
                 let Some(assigned) = downlink.assigned.clone() else { continue };
-                let source = all.iter().find(|track| track.owner == assigned.owner && track.info.track == assigned.info.track);
+                let source =
+                    all.iter().find(|track| track.owner == assigned.owner && track.info.track == assigned.info.track);
                 let Some(source) = source else { continue };
                 let Some(publisher) = self.legs[source.leg].as_mut() else { continue };
                 publisher.uplinks[source.uplink].subscriptions.push(Subscription { leg: *id, line });
@@ -261,7 +271,9 @@ impl State {
         for track in all {
             let wanted = legs.iter().filter_map(|(_, id)| self.legs[*id].as_ref());
             let on = wanted.into_iter().any(|leg| leg.wants(track.owner, &track.info));
-            let Some(uplink) = self.legs[track.leg].as_mut().map(|leg| &mut leg.uplinks[track.uplink]) else { continue };
+            let Some(uplink) = self.legs[track.leg].as_mut().map(|leg| &mut leg.uplinks[track.uplink]) else {
+                continue;
+            };
             if uplink.watched != on {
                 uplink.watched = on;
                 self.events.tell(SfuEvent::Watched { room, who: track.owner, track: track.info.track, on });

@@ -69,7 +69,13 @@ impl DatagramSocket {
         }
         // SAFETY: every header points at a buffer and an address that live until the call returns.
         let count = unsafe {
-            libc::recvmmsg(self.socket.as_raw_fd(), headers.as_mut_ptr(), BATCH as u32, libc::MSG_DONTWAIT, ptr::null_mut())
+            libc::recvmmsg(
+                self.socket.as_raw_fd(),
+                headers.as_mut_ptr(),
+                BATCH as u32,
+                libc::MSG_DONTWAIT,
+                ptr::null_mut(),
+            )
         };
         let count = usize::try_from(count).unwrap_or(0);
         for n in 0..count {
@@ -171,7 +177,8 @@ mod tests {
 
     #[test]
     fn runs_end_at_another_destination_or_length() {
-        let list = [datagram(1, 100), datagram(1, 100), datagram(1, 40), datagram(1, 40), datagram(2, 40), datagram(2, 90)];
+        let list =
+            [datagram(1, 100), datagram(1, 100), datagram(1, 40), datagram(1, 40), datagram(2, 40), datagram(2, 90)];
         assert_eq!([run(&list), run(&list[2..]), run(&list[3..]), run(&list[4..])], [3, 2, 1, 1]);
         let many: Vec<_> = (0..100).map(|_| datagram(1, 1_200)).collect();
         assert_eq!(run(&many), SEGMENT_BYTES / 1_200);
@@ -182,11 +189,13 @@ mod tests {
         let mut from = DatagramSocket::bind(Ipv4Addr::LOCALHOST.into(), 0).expect("binds");
         let mut to = DatagramSocket::bind(Ipv4Addr::LOCALHOST.into(), 0).expect("binds");
         let port = to.port().expect("bound");
-        let mut list: Vec<_> = (0..30u8).map(|n| {
-            let (address, mut data) = datagram(port, 300);
-            data.fill(n);
-            (address, data)
-        }).collect();
+        let mut list: Vec<_> = (0..30u8)
+            .map(|n| {
+                let (address, mut data) = datagram(port, 300);
+                data.fill(n);
+                (address, data)
+            })
+            .collect();
         list.push(datagram(port, 7));
         assert_eq!(from.send(&list), 0);
         let mut seen = Vec::new();

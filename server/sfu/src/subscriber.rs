@@ -5,7 +5,10 @@
 
 use std::time::Instant;
 
-use lotse_protocol::{id::Pseudonym, signal::{Codec, TrackInfo}};
+use lotse_protocol::{
+    id::Pseudonym,
+    signal::{Codec, TrackInfo},
+};
 use rtc::rtcp::reception_report::ReceptionReport;
 use rtc::rtcp::sender_report::SenderReport;
 
@@ -81,6 +84,8 @@ pub(crate) struct Downlink {
     pub(crate) assigned: Option<Assignment>,
     /// Last track the line carried: it may come back without waiting for the line to fall idle.
     pub(crate) last: Option<Assignment>,
+    /// Whether the open or last offer had it flow.
+    pub(crate) offered: bool,
     /// The client has agreed that nothing flows: another track may take the line.
     pub(crate) idle: bool,
     /// The client has agreed to receive: packets flow.
@@ -113,6 +118,7 @@ impl Downlink {
             repair,
             assigned: None,
             last: None,
+            offered: false,
             idle: false,
             live: false,
             payload_type: 0,
@@ -169,7 +175,8 @@ impl Downlink {
             return None;
         }
         // The newest match: the same clock point may have been told twice.
-        let sent = self.reports.iter().filter(|(lsr, _)| *lsr == block.last_sender_report).filter_map(|(_, at)| *at).max()?;
+        let sent =
+            self.reports.iter().filter(|(lsr, _)| *lsr == block.last_sender_report).filter_map(|(_, at)| *at).max()?;
         let held = f64::from(block.delay) / 65_536.0;
         let round_trip = now.duration_since(sent).as_secs_f64() - held;
         Some((round_trip.max(0.0) * 1_000.0) as f32)
@@ -237,7 +244,13 @@ mod tests {
         assert_eq!((report.ssrc, report.ntp_time, report.rtp_time), (77, clock.ntp, clock.rtp));
         assert_eq!((report.packet_count, report.octet_count), (3, 300));
         assert!(line.report(start, clock).is_none(), "told once");
-        let block = ReceptionReport { ssrc: 77, last_sender_report: 0x3344_5566, delay: 65_536 / 2, fraction_lost: 64, ..Default::default() };
+        let block = ReceptionReport {
+            ssrc: 77,
+            last_sender_report: 0x3344_5566,
+            delay: 65_536 / 2,
+            fraction_lost: 64,
+            ..Default::default()
+        };
         let rtt = line.on_report(start + Duration::from_millis(540), &block).expect("a round trip");
         assert!((rtt - 40.0).abs() < 0.1, "{rtt}");
         assert_eq!(line.fraction_lost, 64);

@@ -73,7 +73,9 @@ impl Voices {
             let quietest = self
                 .voices
                 .iter_mut()
-                .filter(|voice| voice.heard_since.is_some_and(|since| now >= since + HOLD || voice.level_at(now) < SPEECH))
+                .filter(|voice| {
+                    voice.heard_since.is_some_and(|since| now >= since + HOLD || voice.level_at(now) < SPEECH)
+                })
                 .min_by(|a, b| a.level_at(now).total_cmp(&b.level_at(now)));
             match quietest {
                 Some(quietest) if level > quietest.level_at(now) + MARGIN_DB => quietest.heard_since = None,
@@ -140,7 +142,10 @@ mod tests {
     fn nearly_equal_voices_do_not_flicker() {
         let (mut voices, mut at) = (voices(4), Instant::now());
         for _ in 0..10 {
-            assert_eq!(talk(&mut voices, &[Some(32), Some(31), Some(30), Some(29)], &mut at), [true, true, true, false]);
+            assert_eq!(
+                talk(&mut voices, &[Some(32), Some(31), Some(30), Some(29)], &mut at),
+                [true, true, true, false]
+            );
         }
     }
 

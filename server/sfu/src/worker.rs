@@ -147,7 +147,8 @@ impl State {
             ecn: None,
         };
         let message = BytesMut::from(data);
-        let fed = catch_unwind(AssertUnwindSafe(|| leg.connection.handle_read(TaggedBytesMut { now, transport, message })));
+        let fed =
+            catch_unwind(AssertUnwindSafe(|| leg.connection.handle_read(TaggedBytesMut { now, transport, message })));
         match fed {
             Ok(_) => self.queue(id),
             Err(_) => self.ended.push((id, "broken")),

@@ -22,7 +22,9 @@ async fn glasses_are_seen_and_heard_unchanged_by_expert_and_archivist() {
     assert!(world.downlink(expert).is_empty(), "both gates are closed");
     world.open(glasses).await;
     world.open(expert).await;
-    world.until("lines both ways", |w| w.downlink(expert).len() == 2 && w.downlink(glasses) == [expert_voice.track]).await;
+    world
+        .until("lines both ways", |w| w.downlink(expert).len() == 2 && w.downlink(glasses) == [expert_voice.track])
+        .await;
     assert_eq!(world.downlink(expert), [main.track, voice.track], "the preview only on request");
 
     world.join(archivist, LegKind::Archivist, vec![]).await;
@@ -36,7 +38,9 @@ async fn glasses_are_seen_and_heard_unchanged_by_expert_and_archivist() {
         let time = n.to_be_bytes();
         let capture = [0, 0, 0, 0, time[0], time[1], time[2], time[3]];
         let client = &world.clients[&glasses];
-        client.send(&main, 65_500u16.wrapping_add(n as u16), 1_000 + n * 3_000, &frame, &[(CAPTURE_TIME, &capture)]).await;
+        client
+            .send(&main, 65_500u16.wrapping_add(n as u16), 1_000 + n * 3_000, &frame, &[(CAPTURE_TIME, &capture)])
+            .await;
         client.send(&preview, n as u16, 1_000 + n * 3_000, &frame, &[]).await;
         client.send(&voice, n as u16, 77 + n * 960, &talk, &[(AUDIO_LEVEL, &[30])]).await;
         if n == 20 {
@@ -48,9 +52,11 @@ async fn glasses_are_seen_and_heard_unchanged_by_expert_and_archivist() {
     }
     let all = |w: &World, who, track: &TrackInfo| w.clients[&who].packets(track).len() == 100;
     world.until("voice and picture at the expert", |w| all(w, expert, &main) && all(w, expert, &voice)).await;
-    world.until("everything at the archivist", |w| {
-        all(w, archivist, &main) && all(w, archivist, &voice) && all(w, archivist, &expert_voice)
-    }).await;
+    world
+        .until("everything at the archivist", |w| {
+            all(w, archivist, &main) && all(w, archivist, &voice) && all(w, archivist, &expert_voice)
+        })
+        .await;
     world.until("the expert at the glasses", |w| all(w, glasses, &expert_voice)).await;
     assert!(world.clients[&expert].packets(&preview).is_empty(), "an unwatched preview costs nothing");
 
@@ -65,7 +71,8 @@ async fn glasses_are_seen_and_heard_unchanged_by_expert_and_archivist() {
         }
         let inbox = world.clients[&who].inbox.lock().expect("inbox");
         for (track, rtp) in [(&main, 61_000), (&voice, 19_277)] {
-            let clock = inbox.clocks.iter().find(|(id, _)| *id == track.track.to_string()).expect("the publisher's clock");
+            let clock =
+                inbox.clocks.iter().find(|(id, _)| *id == track.track.to_string()).expect("the publisher's clock");
             assert_eq!((clock.1.ntp_time, clock.1.rtp_time), (ntp, rtp));
             assert!(clock.1.packet_count > 0 && clock.1.octet_count > 0);
         }
@@ -106,7 +113,11 @@ async fn nothing_flows_to_or_from_a_closed_participant() {
     world.until("pictures again", |w| w.clients[&expert].packets(&main).len() == 40).await;
     let packets = world.clients[&expert].packets(&main);
     let numbers: Vec<u16> = packets.iter().map(|p| p.header.sequence_number).collect();
-    assert_eq!(numbers, (0..40).map(|n| numbers[0].wrapping_add(n)).collect::<Vec<_>>(), "no hole is shown for what was withheld");
+    assert_eq!(
+        numbers,
+        (0..40).map(|n| numbers[0].wrapping_add(n)).collect::<Vec<_>>(),
+        "no hole is shown for what was withheld"
+    );
     assert_eq!(packets[20].header.timestamp, 40 * 3_000, "but time went on");
 
     world.sfu.gate(world.room, glasses, false).await;
@@ -128,10 +139,13 @@ async fn previews_are_watched_on_request_and_the_publisher_is_told() {
     world.until("mains", |w| w.downlink(expert) == [main.track] && w.downlink(second) == [main.track]).await;
     let watched = |w: &World, track: &TrackInfo| -> Vec<bool> {
         let about = track.track;
-        w.seen.iter().filter_map(|e| match e {
-            SfuEvent::Watched { track, on, .. } if *track == about => Some(*on),
-            _ => None,
-        }).collect()
+        w.seen
+            .iter()
+            .filter_map(|e| match e {
+                SfuEvent::Watched { track, on, .. } if *track == about => Some(*on),
+                _ => None,
+            })
+            .collect()
     };
     assert_eq!(watched(&world, &main), [true]);
     assert!(watched(&world, &preview).is_empty());
@@ -175,13 +189,17 @@ async fn key_frames_are_asked_for_when_a_subscriber_comes_and_pictures_begin_wit
     world.join(expert, LegKind::Person, vec![]).await;
     world.open(glasses).await;
     world.open(expert).await;
-    world.until("the wish at the glasses", |w| {
-        let wishes = &w.clients[&glasses].inbox.lock().expect("inbox").key_frame_wishes;
-        wishes.contains(&w.clients[&glasses].sending(&main).ssrc)
-    }).await;
-    world.until("the wish as an event", |w| {
-        w.seen.iter().any(|e| matches!(e, SfuEvent::KeyFrame { track, .. } if *track == main.track))
-    }).await;
+    world
+        .until("the wish at the glasses", |w| {
+            let wishes = &w.clients[&glasses].inbox.lock().expect("inbox").key_frame_wishes;
+            wishes.contains(&w.clients[&glasses].sending(&main).ssrc)
+        })
+        .await;
+    world
+        .until("the wish as an event", |w| {
+            w.seen.iter().any(|e| matches!(e, SfuEvent::KeyFrame { track, .. } if *track == main.track))
+        })
+        .await;
     for n in 0..10u8 {
         world.clients[&glasses].send(&main, n.into(), u32::from(n) * 3_000, &vp8(n == 4, n), &[]).await;
         world.settle(FRAME).await;

@@ -17,10 +17,14 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 const FRAME: Duration = Duration::from_millis(10);
 
 fn closed(world: &World, who: lotse_protocol::id::Pseudonym) -> Vec<&'static str> {
-    world.seen.iter().filter_map(|event| match event {
-        SfuEvent::Closed { who: gone, reason, .. } if *gone == who => Some(*reason),
-        _ => None,
-    }).collect()
+    world
+        .seen
+        .iter()
+        .filter_map(|event| match event {
+            SfuEvent::Closed { who: gone, reason, .. } if *gone == who => Some(*reason),
+            _ => None,
+        })
+        .collect()
 }
 
 /// Glasses (1) with a main, an expert (2), both open and connected.
@@ -91,7 +95,9 @@ async fn a_client_without_the_codec_goes_without_the_picture_and_keeps_the_voice
     let mut world = World::new();
     let (main, voice) = (TrackInfo { codec: Codec::H264, ..track(TrackSource::Main) }, track(TrackSource::Voice));
     let both = [Codec::H264, Codec::Vp8];
-    world.join_as(Client::with_pictures(&both).await, person(1), LegKind::Person, vec![main.clone(), voice.clone()]).await;
+    world
+        .join_as(Client::with_pictures(&both).await, person(1), LegKind::Person, vec![main.clone(), voice.clone()])
+        .await;
     world.join_as(Client::with_pictures(&both).await, person(2), LegKind::Person, vec![]).await;
     world.join(person(3), LegKind::Person, vec![]).await;
     for who in 1..=3 {
@@ -105,9 +111,11 @@ async fn a_client_without_the_codec_goes_without_the_picture_and_keeps_the_voice
         world.clients[&person(1)].send(&voice, n, u32::from(n) * 960, &[1; 30], &[]).await;
         world.settle(FRAME).await;
     }
-    world.until("picture and voice", |w| {
-        w.clients[&person(2)].packets(&main).len() == 50 && w.clients[&person(2)].packets(&voice).len() == 50
-    }).await;
+    world
+        .until("picture and voice", |w| {
+            w.clients[&person(2)].packets(&main).len() == 50 && w.clients[&person(2)].packets(&voice).len() == 50
+        })
+        .await;
     world.until("voice alone", |w| w.clients[&person(3)].packets(&voice).len() == 50).await;
     assert!(world.clients[&person(3)].packets(&main).is_empty());
     // A second picture it cannot have does not disturb it, nor a third it can.
@@ -211,6 +219,54 @@ async fn a_publisher_that_comes_back_with_its_track_goes_on_in_the_same_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_expert_whose_page_reloads_is_heard_on_the_line_that_fell_idle() {
+    let mut world = World::new();
+    let main = track(TrackSource::Main);
+    world.join(person(1), LegKind::Person, vec![main.clone()]).await;
+    world.open(person(1)).await;
+    let mut lines = Vec::new();
+    for reload in 0..3u16 {
+        let (who, voice) = (person(10 + u128::from(reload)), track(TrackSource::Voice));
+        world.join(who, LegKind::Person, vec![voice.clone()]).await;
+        world.open(who).await;
+        world
+            .until("lines both ways", |w| w.downlink(person(1)) == [voice.track] && w.downlink(who) == [main.track])
+            .await;
+        world.settle(Duration::from_millis(150)).await;
+        for n in 0..20 {
+            world.clients[&who].send(&voice, n, u32::from(n) * 960, &[reload as u8; 30], &[]).await;
+            world.clients[&person(1)].send(&main, reload * 20 + n, u32::from(n) * 3_000, &vp8(n == 0, 0), &[]).await;
+            world.settle(FRAME).await;
+        }
+        world.until("the voice at the glasses", |w| w.clients[&person(1)].packets(&voice).len() == 20).await;
+        world.until("the picture at the page", |w| w.clients[&who].packets(&main).len() == 20).await;
+        lines.push(world.offers[&person(1)].downlink[0].mid.clone());
+        world.sfu.leave(world.room, who).await;
+        world.until("no line", |w| w.downlink(person(1)).is_empty()).await;
+        world.settle(Duration::from_millis(100)).await;
+    }
+    assert!(lines.windows(2).all(|pair| pair[0] == pair[1]), "the glasses' lines do not pile up: {lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_with_another_certificate_than_it_answered_is_refused() {
+    let mut world = World::new();
+    let (room, who) = (world.room, person(1));
+    world.sfu.join(room, who, LegKind::Person, vec![track(TrackSource::Main)]).await.expect("joined");
+    world.until("an offer", |w| w.seen.iter().any(|e| matches!(e, SfuEvent::Offer { .. }))).await;
+    let Some(SfuEvent::Offer { offer, .. }) = world.seen.last().cloned() else { panic!("an offer") };
+    let mut client = Client::new().await;
+    let mut answer = client.answer(&offer).await;
+    let print = answer.sdp.find("a=fingerprint:sha-256 ").expect("a fingerprint") + "a=fingerprint:sha-256 ".len();
+    let forged = if answer.sdp[print..].starts_with("00") { "01" } else { "00" };
+    answer.sdp.replace_range(print..print + 2, forged);
+    world.sfu.answer(room, who, answer).await.expect("well formed");
+    world.until_within(Duration::from_secs(25), "the refusal", |w| !closed(w, who).is_empty()).await;
+    assert_eq!(closed(&world, who), ["dtls"]);
+    assert!(!world.seen.iter().any(|e| matches!(e, SfuEvent::Connected { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_third_and_fourth_expert_join_while_the_picture_runs() {
     let mut world = World::new();
     let main = track(TrackSource::Main);
@@ -220,15 +276,19 @@ async fn a_third_and_fourth_expert_join_while_the_picture_runs() {
         world.join(person(who), LegKind::Person, vec![track(TrackSource::Voice)]).await;
         world.open(person(who)).await;
     }
-    world.until("lines of all", |w| {
-        w.downlink(person(3)).len() == 2 && w.downlink(person(4)).len() == 2 && w.downlink(person(2)).len() == 3
-    }).await;
+    world
+        .until("lines of all", |w| {
+            w.downlink(person(3)).len() == 2 && w.downlink(person(4)).len() == 2 && w.downlink(person(2)).len() == 3
+        })
+        .await;
     world.settle(Duration::from_millis(150)).await;
     film(&mut world, &main, 30..120).await;
     world.until("no picture missed by the first", |w| w.clients[&person(2)].packets(&main).len() == 120).await;
-    world.until("pictures at the new ones", |w| {
-        [3, 4].iter().all(|who| w.clients[&person(*who)].packets(&main).len() >= 60)
-    }).await;
+    world
+        .until("pictures at the new ones", |w| {
+            [3, 4].iter().all(|who| w.clients[&person(*who)].packets(&main).len() >= 60)
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -260,7 +320,9 @@ async fn people_hear_the_loudest_three_and_the_archivist_everybody() {
         }
         world.settle(FRAME).await;
     }
-    world.until("all voices at the archivist", |w| voices.iter().all(|v| w.clients[&person(9)].packets(v).len() == 300)).await;
+    world
+        .until("all voices at the archivist", |w| voices.iter().all(|v| w.clients[&person(9)].packets(v).len() == 300))
+        .await;
     let heard: Vec<usize> = voices.iter().map(|v| world.clients[&person(8)].packets(v).len()).collect();
     // The whisper may come first; a talker takes its place within a few packets.
     assert!(heard[0] >= 295 && heard[2] >= 295, "the steady talkers are never cut: {heard:?}");
@@ -276,14 +338,19 @@ async fn garbage_and_forgers_do_not_disturb_a_call() {
     let main = track(TrackSource::Main);
     let port = world.port().await;
     call(&mut world, &main).await;
-    let ufrag = world.offers[&person(1)].sdp.lines().find_map(|l| l.strip_prefix("a=ice-ufrag:").map(str::to_owned)).expect("ufrag");
+    let ufrag = world.offers[&person(1)]
+        .sdp
+        .lines()
+        .find_map(|l| l.strip_prefix("a=ice-ufrag:").map(str::to_owned))
+        .expect("ufrag");
     let forger = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     forger.connect(("127.0.0.1", port)).expect("connects");
     forger.set_nonblocking(true).expect("set");
     let mut rng = StdRng::seed_from_u64(5);
     // A binding request that knows the name but not the password, then variations of it, of RTP, RTCP and DTLS.
     let name = format!("{ufrag}:x");
-    let mut request = vec![0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0, 6, 0, name.len() as u8];
+    let mut request =
+        vec![0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0, 6, 0, name.len() as u8];
     request.extend(name.as_bytes());
     request.resize(request.len().next_multiple_of(4), 0);
     request.extend([0, 0x25, 0, 0, 0, 8, 0, 20]);
@@ -347,14 +414,18 @@ async fn bad_announcements_and_answers_are_refused_with_a_remedy() {
     let bad = TrackInfo { codec: Codec::Opus, ..main.clone() };
     let refused = world.sfu.join(room, who, LegKind::Person, vec![bad]).await.expect_err("a silent picture");
     assert!(matches!(refused, SfuError::BadTracks { .. }));
-    let refused = world.sfu.join(room, who, LegKind::Person, vec![main.clone(), main.clone()]).await.expect_err("twice");
+    let refused =
+        world.sfu.join(room, who, LegKind::Person, vec![main.clone(), main.clone()]).await.expect_err("twice");
     assert!(matches!(refused, SfuError::BadTracks { .. }));
     let answer = |rev, sdp: &str| RtcAnswer { rev, sdp: sdp.into(), fingerprint_sig: None };
     let refused = world.sfu.answer(room, who, answer(1, "v=0")).await.expect_err("nobody joined");
     assert!(matches!(refused, SfuError::NoRoom(_) | SfuError::NoLeg(_)));
 
     world.sfu.join(room, who, LegKind::Person, vec![main.clone()]).await.expect("joined");
-    assert!(matches!(world.sfu.answer(room, who, answer(9, "v=0")).await, Err(SfuError::StaleAnswer { answered: 9, open: 1 })));
+    assert!(matches!(
+        world.sfu.answer(room, who, answer(9, "v=0")).await,
+        Err(SfuError::StaleAnswer { answered: 9, open: 1 })
+    ));
     world.until("an offer", |w| w.seen.iter().any(|e| matches!(e, SfuEvent::Offer { .. }))).await;
     let Some(SfuEvent::Offer { offer, .. }) = world.seen.last().cloned() else { panic!("an offer") };
     let mut client = Client::new().await;

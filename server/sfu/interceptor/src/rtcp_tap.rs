@@ -26,8 +26,7 @@ pub struct RtcpTap {
 
 impl RtcpTap {
     fn deliver(&mut self, like: &TaggedPacket, packet: Box<dyn rtcp::Packet>) {
-        let message =
-            AttributedPacket::new(Packet::Rtcp(vec![packet])).with(Attribute::DeliverToApplication);
+        let message = AttributedPacket::new(Packet::Rtcp(vec![packet])).with(Attribute::DeliverToApplication);
         self.reads.push_back(TaggedPacket { now: like.now, transport: like.transport, message });
     }
 }
@@ -97,7 +96,13 @@ mod tests {
     fn each_block_of_a_compound_comes_out_alone_and_marked() {
         let block = |ssrc| ReceptionReport { ssrc, ..Default::default() };
         let compound: Vec<Box<dyn rtcp::Packet>> = vec![
-            Box::new(SenderReport { ssrc: 1, ntp_time: 5, rtp_time: 6, reports: vec![block(10)], ..Default::default() }),
+            Box::new(SenderReport {
+                ssrc: 1,
+                ntp_time: 5,
+                rtp_time: 6,
+                reports: vec![block(10)],
+                ..Default::default()
+            }),
             Box::new(ReceiverReport { ssrc: 1, reports: vec![block(11), block(12)], ..Default::default() }),
             Box::new(ReceiverReport::default()),
             Box::new(PictureLossIndication { sender_ssrc: 1, media_ssrc: 13 }),

@@ -96,7 +96,8 @@ mod tests {
     use super::*;
 
     fn packet(ssrc: u32, payload_type: u8, seq: u16, payload: &'static [u8]) -> TaggedPacket {
-        let header = rtp::Header { version: 2, ssrc, payload_type, sequence_number: seq, timestamp: 9, ..Default::default() };
+        let header =
+            rtp::Header { version: 2, ssrc, payload_type, sequence_number: seq, timestamp: 9, ..Default::default() };
         let packet = rtp::Packet { header, payload: Bytes::from_static(payload) };
         TaggedPacket {
             now: Instant::now(),

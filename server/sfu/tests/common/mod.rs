@@ -192,12 +192,8 @@ impl Client {
             .await
             .expect("a connection");
         let pc: Arc<dyn PeerConnection> = Arc::new(pc);
-        let options = RTCDataChannelInit {
-            ordered: false,
-            max_retransmits: Some(0),
-            negotiated: Some(1),
-            ..Default::default()
-        };
+        let options =
+            RTCDataChannelInit { ordered: false, max_retransmits: Some(0), negotiated: Some(1), ..Default::default() };
         let channel = pc.create_data_channel(POINTER_CHANNEL, Some(options)).await.expect("a channel");
         let (events, to) = (channel.clone(), inbox.clone());
         tokio::spawn(async move {

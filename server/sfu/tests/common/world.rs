@@ -113,9 +113,13 @@ impl World {
 
     /// Handles events until the condition holds.
     pub async fn until(&mut self, what: &str, condition: impl Fn(&World) -> bool) {
+        self.until_within(LIMIT, what, condition).await;
+    }
+
+    pub async fn until_within(&mut self, limit: Duration, what: &str, condition: impl Fn(&World) -> bool) {
         let start = Instant::now();
         while !condition(self) {
-            assert!(start.elapsed() < LIMIT, "waited in vain for: {what}\nseen: {:#?}", self.short());
+            assert!(start.elapsed() < limit, "waited in vain for: {what}\nseen: {:#?}", self.short());
             if let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(5), self.events.recv()).await {
                 self.on_event(event).await;
             }
@@ -125,7 +129,9 @@ impl World {
     /// Handles events for a while.
     pub async fn settle(&mut self, time: Duration) {
         let end = Instant::now() + time;
-        while let Ok(Some(event)) = tokio::time::timeout(end.saturating_duration_since(Instant::now()), self.events.recv()).await {
+        while let Ok(Some(event)) =
+            tokio::time::timeout(end.saturating_duration_since(Instant::now()), self.events.recv()).await
+        {
             self.on_event(event).await;
         }
     }
@@ -148,7 +154,10 @@ impl World {
     }
 
     pub fn downlink(&self, who: Pseudonym) -> Vec<TrackId> {
-        self.offers.get(&who).map(|offer| offer.downlink.iter().map(|line| line.info.track).collect()).unwrap_or_default()
+        self.offers
+            .get(&who)
+            .map(|offer| offer.downlink.iter().map(|line| line.info.track).collect())
+            .unwrap_or_default()
     }
 
     fn short(&self) -> Vec<String> {
