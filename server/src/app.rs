@@ -29,7 +29,7 @@ use crate::{
         Store,
         keys::ServerKeys,
         log::{Log, LogHandle},
-        now_ms, organisation,
+        organisation,
     },
     tokens::Tokens,
 };
@@ -89,7 +89,11 @@ pub async fn start(config: Config, stop: Stop) -> Result<Started, Error> {
     let store = Store::open(&config).await?;
     let keys = ServerKeys::open(&config, &store.pool).await?;
     let (sfu, sfu_events) = lotse_sfu::start(SfuConfig {
-        bind: if config.media.public_ip.is_loopback() { config.media.public_ip } else { unspecified(config.media.public_ip) },
+        bind: if config.media.public_ip.is_loopback() {
+            config.media.public_ip
+        } else {
+            unspecified(config.media.public_ip)
+        },
         public_ip: config.media.public_ip,
         udp_port: config.media.udp_port,
         workers: config.media.workers,
@@ -154,14 +158,11 @@ fn unspecified(like: IpAddr) -> IpAddr {
 }
 
 async fn checkpoints(store: Store, keys: ServerKeys) {
-    let mut since_ms = 0;
     let mut every = tokio::time::interval(CHECKPOINT_EVERY);
     loop {
         every.tick().await;
-        let now = now_ms();
-        match organisation::checkpoint(&store.pool, &keys, since_ms).await {
-            Ok(_) => since_ms = now,
-            Err(e) => tracing::error!("no checkpoint this hour: {e}"),
+        if let Err(e) = organisation::checkpoint(&store.pool, &keys).await {
+            tracing::error!("no checkpoint this hour: {e}");
         }
     }
 }

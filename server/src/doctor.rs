@@ -34,7 +34,9 @@ pub async fn run(config: &Config) -> Result<(), Error> {
     say("cases", format!("{} logs verify", rows.len()))?;
     match tokio::net::TcpListener::bind(config.http.listen).await {
         Ok(_) => say("http.listen", format!("{} is free", config.http.listen)),
-        Err(e) => say("http.listen", format!("{} is taken ({e}): fine if that is lotse-server itself", config.http.listen)),
+        Err(e) => {
+            say("http.listen", format!("{} is taken ({e}): fine if that is lotse-server itself", config.http.listen))
+        }
     }
 }
 

@@ -40,7 +40,8 @@ async fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("LOTSE_LOG").unwrap_or_else(|_| "info,sqlx=warn,rtc=error".into()),
+            tracing_subscriber::EnvFilter::try_from_env("LOTSE_LOG")
+                .unwrap_or_else(|_| "info,sqlx=warn,rtc=error".into()),
         )
         .init();
     match run(Arguments::parse()).await {

@@ -169,6 +169,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// A refusal whose sentence has a gap, filled by `detail`.
     pub fn with(code: Code, detail: impl ToString) -> Self {
         Self { code, detail: detail.to_string(), last_device_seq: None }
     }
@@ -182,11 +183,7 @@ impl Refusal {
 
     /// What travels, with a fresh support id.
     pub fn api_error(&self, language: Language) -> ApiError {
-        ApiError {
-            code: self.code.word().into(),
-            message: self.sentence(language),
-            request_id: request_id(),
-        }
+        ApiError { code: self.code.word().into(), message: self.sentence(language), request_id: request_id() }
     }
 }
 
@@ -218,6 +215,14 @@ mod tests {
             assert!(en.ends_with('.') && de.ends_with('.'), "{word}");
             assert_eq!(en.contains("{}"), de.contains("{}"), "{word}");
             assert_ne!(en, de);
+        }
+    }
+
+    #[test]
+    fn the_protocol_page_names_every_code() {
+        let page = include_str!("../../docs/PROTOCOL.md");
+        for code in Code::ALL {
+            assert!(page.contains(&format!("`{}`", code.word())), "{} is not in docs/PROTOCOL.md", code.word());
         }
     }
 

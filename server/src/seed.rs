@@ -30,7 +30,8 @@ const PEOPLE: [(&str, &str, Role, bool); 7] = [
 ];
 
 /// Device and the account it acts for.
-const DEVICES: [(&str, &str); 3] = [("helmet-1", "technician"), ("helmet-2", "technician2"), ("archivist", "archivist")];
+const DEVICES: [(&str, &str); 3] =
+    [("helmet-1", "technician"), ("helmet-2", "technician2"), ("archivist", "archivist")];
 
 pub async fn run(store: &Store, keys: &ServerKeys) -> Result<(), Error> {
     let pool = &store.pool;

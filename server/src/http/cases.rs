@@ -98,11 +98,7 @@ pub async fn open(
 }
 
 /// `GET /api/v1/cases/{case}/bundle-log`
-pub async fn bundle_log(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    At(case): At<CaseId>,
-) -> Result<Response, Error> {
+pub async fn bundle_log(State(app): State<Arc<App>>, caller: Caller, At(case): At<CaseId>) -> Result<Response, Error> {
     let standing = app.log.standing(caller.account.id, caller.role(), case).await?;
     if caller.role() != Role::Archivist || !allowed(caller.role(), Verb::Read, standing.relation) {
         return Err(Code::Forbidden.into());

@@ -56,8 +56,10 @@ async fn read(app: &App, path: &str) -> Option<Cow<'static, [u8]>> {
 
 fn answer(path: &str, bytes: Cow<'static, [u8]>) -> Response {
     let kind = mime_guess::from_path(path).first_or_octet_stream();
-    let text = matches!(kind.type_(), mime_guess::mime::TEXT) || kind.subtype() == "javascript" || kind.subtype() == "json";
-    let kind = if text && kind.get_param("charset").is_none() { format!("{kind}; charset=utf-8") } else { kind.to_string() };
+    let text =
+        matches!(kind.type_(), mime_guess::mime::TEXT) || kind.subtype() == "javascript" || kind.subtype() == "json";
+    let kind =
+        if text && kind.get_param("charset").is_none() { format!("{kind}; charset=utf-8") } else { kind.to_string() };
     // Vite puts a hash into every name under assets/.
     let cache = if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
     let mut response = bytes.into_owned().into_response();

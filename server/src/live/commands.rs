@@ -83,7 +83,8 @@ impl Socket {
                 let refused = publish.len() > lotse_sfu::MAX_TRACKS;
                 if refused {
                     let about = About { session: Some(session), ..About::default() };
-                    let e = Refusal::with(Code::Malformed, format!("publish: more than {} tracks", lotse_sfu::MAX_TRACKS));
+                    let e =
+                        Refusal::with(Code::Malformed, format!("publish: more than {} tracks", lotse_sfu::MAX_TRACKS));
                     return self.refuse(about, &e.into()).await;
                 }
                 self.media(session, MediaAsk::Join(publish)).await

@@ -44,15 +44,43 @@ pub type ConnId = u64;
 
 /// What sockets tell the hub.
 pub enum ToHub {
-    Connect { conn: ConnId, role: Role, language: Language, pusher: Pusher },
-    Disconnect { conn: ConnId },
+    Connect {
+        conn: ConnId,
+        role: Role,
+        language: Language,
+        pusher: Pusher,
+    },
+    Disconnect {
+        conn: ConnId,
+    },
     /// `done` is answered once every later event of the case will reach this connection.
-    Open { conn: ConnId, case: CaseId, me: Pseudonym, done: oneshot::Sender<()> },
-    Close { conn: ConnId, case: CaseId },
-    Relay { conn: ConnId, case: CaseId, session: SessionId, to: Option<Pseudonym>, item: ItemRef },
-    Media { conn: ConnId, session: SessionId, ask: MediaAsk },
+    Open {
+        conn: ConnId,
+        case: CaseId,
+        me: Pseudonym,
+        done: oneshot::Sender<()>,
+    },
+    Close {
+        conn: ConnId,
+        case: CaseId,
+    },
+    Relay {
+        conn: ConnId,
+        case: CaseId,
+        session: SessionId,
+        to: Option<Pseudonym>,
+        item: ItemRef,
+    },
+    Media {
+        conn: ConnId,
+        session: SessionId,
+        ask: MediaAsk,
+    },
     /// Leave a session: the media leg and the presence.
-    Leave { conn: ConnId, session: SessionId },
+    Leave {
+        conn: ConnId,
+        session: SessionId,
+    },
 }
 
 /// What a participant wants of its media leg.

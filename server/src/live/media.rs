@@ -8,7 +8,7 @@ use std::{collections::HashMap, time::Duration};
 
 use lotse_protocol::{
     command::ServerMessage,
-    id::{Pseudonym, SessionId},
+    id::{Pseudonym, SessionId, TrackId},
     policy::Role,
     session::Session,
     signal::Offer,
@@ -28,9 +28,22 @@ const LEGS_EVERY: Duration = Duration::from_secs(1);
 pub enum ToMedia {
     /// A session after its newest event.
     Session(Session),
-    Ask { session: SessionId, who: Pseudonym, role: Role, language: Language, pusher: Pusher, ask: MediaAsk },
-    SocketGone { pusher: Pusher },
-    SocketBack { session: SessionId, who: Pseudonym, pusher: Pusher },
+    Ask {
+        session: SessionId,
+        who: Pseudonym,
+        role: Role,
+        language: Language,
+        pusher: Pusher,
+        ask: MediaAsk,
+    },
+    SocketGone {
+        pusher: Pusher,
+    },
+    SocketBack {
+        session: SessionId,
+        who: Pseudonym,
+        pusher: Pusher,
+    },
 }
 
 struct Room {
@@ -44,6 +57,8 @@ struct Leg {
     pusher: Option<Pusher>,
     /// Sent or to be sent, not yet answered.
     offer: Option<Offer>,
+    /// Which of its own tracks somebody watches, as last said.
+    watched: HashMap<TrackId, bool>,
 }
 
 pub struct Media {
@@ -107,6 +122,9 @@ impl Media {
                     if let Some(offer) = leg.offer.clone() {
                         pusher.say(ServerMessage::RtcOffer { session, offer });
                     }
+                    for (track, on) in &leg.watched {
+                        pusher.say(ServerMessage::RtcWatched { session, track: *track, on: *on });
+                    }
                     leg.pusher = Some(pusher);
                 }
             }
@@ -148,7 +166,7 @@ impl Media {
     /// Notes whose leg comes. Another window that had it is told.
     fn enter(&mut self, session: SessionId, who: Pseudonym, pusher: &Pusher) {
         let Some(room) = self.rooms.get_mut(&session) else { return };
-        let leg = Leg { pusher: Some(pusher.clone()), offer: None };
+        let leg = Leg { pusher: Some(pusher.clone()), offer: None, watched: HashMap::new() };
         if let Some(old) = room.legs.insert(who, leg)
             && !old.pusher.as_ref().is_some_and(|p| p.same(pusher))
         {
@@ -168,13 +186,18 @@ impl Media {
                 self.say(room, who, ServerMessage::RtcKeyFrame { session: room, track });
             }
             SfuEvent::Watched { room, who, track, on } => {
-                self.say(room, who, ServerMessage::RtcWatched { session: room, track, on });
+                if let Some(leg) = self.leg(room, who) {
+                    leg.watched.insert(track, on);
+                    leg.say(ServerMessage::RtcWatched { session: room, track, on });
+                }
             }
             SfuEvent::Connected { room, who } => tracing::debug!(%room, %who, "media connected"),
             // The one that replaced it is already noted.
             SfuEvent::Closed { reason: "replaced", .. } => {}
+            // Its place is kept: should the client have joined again meanwhile, that leg's offer still finds its socket.
             SfuEvent::Closed { room, who, reason } => {
-                if let Some(leg) = self.rooms.get_mut(&room).and_then(|r| r.legs.remove(&who)) {
+                if let Some(leg) = self.leg(room, who) {
+                    leg.offer = None;
                     leg.closed(room, reason);
                 }
             }

@@ -76,9 +76,12 @@ pub fn role_of(word: &str) -> Result<Role, String> {
 
 pub(crate) fn read(row: &SqliteRow) -> Result<Account, Error> {
     Ok(Account {
-        id: stored("account id", row.try_get::<String, _>("id").map_err(|e| e.to_string()).and_then(|t| {
-            t.parse().map_err(|e: uuid::Error| e.to_string())
-        }))?,
+        id: stored(
+            "account id",
+            row.try_get::<String, _>("id")
+                .map_err(|e| e.to_string())
+                .and_then(|t| t.parse().map_err(|e: uuid::Error| e.to_string())),
+        )?,
         user: row.try_get("user")?,
         name: row.try_get("name")?,
         role: stored("role", role_of(&row.try_get::<String, _>("role")?))?,
@@ -140,7 +143,9 @@ pub async fn check_password(
 }
 
 async fn hash(password: String) -> Result<String, Error> {
-    let hashed = tokio::task::spawn_blocking(move || Argon2::default().hash_password(password.as_bytes()).map(|h| h.to_string()));
+    let hashed = tokio::task::spawn_blocking(move || {
+        Argon2::default().hash_password(password.as_bytes()).map(|h| h.to_string())
+    });
     stored("password", hashed.await.map_err(|e| Error::Us(e.to_string()))?)
 }
 

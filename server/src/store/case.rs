@@ -17,10 +17,7 @@ use lotse_protocol::{
 use sqlx::{Row as _, SqliteConnection};
 
 use super::{registers::Place, stored};
-use crate::{
-    error::Error,
-    refusal::{Code, Refusal},
-};
+use crate::{error::Error, refusal::Code};
 
 /// The fold of one case's log.
 pub struct CaseState {
@@ -67,7 +64,8 @@ impl CaseState {
     pub async fn load(db: &mut SqliteConnection, id: CaseId) -> Result<Option<Self>, Error> {
         let row = sqlx::query("select * from cases where id = ?").bind(id.to_string()).fetch_optional(&mut *db).await?;
         let Some(row) = row else { return Ok(None) };
-        let place = Place { asset: row.try_get("asset")?, customer: row.try_get("customer")?, site: row.try_get("site")? };
+        let place =
+            Place { asset: row.try_get("asset")?, customer: row.try_get("customer")?, site: row.try_get("site")? };
         let opened_by = stored("pseudonym", row.try_get::<String, _>("opened_by")?.parse())?;
         let mut case = Self::new(
             id,
@@ -189,7 +187,11 @@ impl CaseState {
                 if keeps_picture && !session.may_record() { Err(Code::NotRecording.into()) } else { Ok(()) }
             }
             kind::RECORDING_STARTED => {
-                if present()?.may_record() { Ok(()) } else { Err(Code::NotRecording.into()) }
+                if present()?.may_record() {
+                    Ok(())
+                } else {
+                    Err(Code::NotRecording.into())
+                }
             }
             // What follows a session may still arrive after its end: fragments, gaps, receipts, messages.
             kind::SEGMENT | kind::GAP | kind::RECORDING_STOPPED if named.is_none() => Err(Code::NoSuchSession.into()),
@@ -207,12 +209,4 @@ impl CaseState {
 /// Is nobody left but programs?
 pub fn is_deserted(session: &Session) -> bool {
     !session.participants.values().any(|p| p.present && p.role != Role::Archivist)
-}
-
-/// Turns a refusal that says too much into "no such case" for somebody who may not know of it.
-pub fn hide(error: Error) -> Error {
-    match error {
-        Error::Refused(Refusal { code: Code::Forbidden, .. }) => Code::NoSuchCase.into(),
-        other => other,
-    }
 }

@@ -73,7 +73,12 @@ pub async fn check(
             (None, None) => return Err(Refusal::with(Code::MissingKey, digest).into()),
         };
         let inline = bytes.as_ref().and_then(|_| given.and_then(|g| g.bytes.clone()));
-        checked.push(CheckedItem { digest: *digest, new_key, bytes, sent: ItemRef { digest: *digest, key, bytes: inline } });
+        checked.push(CheckedItem {
+            digest: *digest,
+            new_key,
+            bytes,
+            sent: ItemRef { digest: *digest, key, bytes: inline },
+        });
     }
     Ok(checked)
 }

@@ -95,10 +95,26 @@ pub struct Commit {
 }
 
 enum Ask {
-    NewCase { account: AccountId, place: Place, language: String, answer: oneshot::Sender<Result<CaseSummary, Error>> },
-    Stand { account: AccountId, role: Role, case: CaseId, enter: bool, answer: oneshot::Sender<Result<Standing, Error>> },
+    NewCase {
+        account: AccountId,
+        place: Place,
+        language: String,
+        answer: oneshot::Sender<Result<CaseSummary, Error>>,
+    },
+    Stand {
+        account: AccountId,
+        role: Role,
+        case: CaseId,
+        enter: bool,
+        answer: oneshot::Sender<Result<Standing, Error>>,
+    },
     Commit(Commit),
-    Left { case: CaseId, session: SessionId, who: Pseudonym, why: LeftWhy },
+    Left {
+        case: CaseId,
+        session: SessionId,
+        who: Pseudonym,
+        why: LeftWhy,
+    },
 }
 
 /// What others hold of the log.
@@ -474,17 +490,19 @@ impl One<'_> {
             case.card = Some(sent.clone());
         }
         let seq = head.seq as i64;
-        sqlx::query("insert into events (case_id, seq, id, kind, server, author, sig, hash) values (?, ?, ?, ?, ?, ?, ?, ?)")
-            .bind(id.to_string())
-            .bind(seq)
-            .bind(fields.id.to_string())
-            .bind(&fields.kind)
-            .bind(&sent.event.server)
-            .bind(&sent.event.author)
-            .bind(&sent.event.sig.0[..])
-            .bind(&head.hash.0[..])
-            .execute(&mut *db)
-            .await?;
+        sqlx::query(
+            "insert into events (case_id, seq, id, kind, server, author, sig, hash) values (?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(id.to_string())
+        .bind(seq)
+        .bind(fields.id.to_string())
+        .bind(&fields.kind)
+        .bind(&sent.event.server)
+        .bind(&sent.event.author)
+        .bind(&sent.event.sig.0[..])
+        .bind(&head.hash.0[..])
+        .execute(&mut *db)
+        .await?;
         sqlx::query("update cases set last_at_ms = ?, seq = ?, session = ?, recorded = ?, card_seq = ? where id = ?")
             .bind(case.last_at_ms)
             .bind(seq)

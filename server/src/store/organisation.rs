@@ -35,14 +35,17 @@ pub async fn append(tx: &mut SqliteConnection, keys: &ServerKeys, kind: &str, fa
     Ok(())
 }
 
-/// Writes down where every case changed since `since_ms` stands.
-pub async fn checkpoint(pool: &SqlitePool, keys: &ServerKeys, since_ms: i64) -> Result<usize, Error> {
+/// Writes down where every case stands that changed since the last time.
+pub async fn checkpoint(pool: &SqlitePool, keys: &ServerKeys) -> Result<usize, Error> {
     let mut tx = pool.begin_with("begin immediate").await?;
+    let last = sqlx::query("select value from meta where name = 'checkpoint_ms'").fetch_optional(&mut *tx).await?;
+    let last_ms = last.and_then(|r| r.try_get::<String, _>(0).ok()?.parse::<i64>().ok()).unwrap_or(0);
     let rows = sqlx::query(
         "select e.case_id, e.seq, e.hash from cases c join events e on e.case_id = c.id and e.seq = c.seq
          where c.last_at_ms >= ? order by c.id",
     )
-    .bind(since_ms)
+    // Coarse times reach back a minute.
+    .bind(last_ms - 2 * envelope::COARSE_MS)
     .fetch_all(&mut *tx)
     .await?;
     for row in &rows {
@@ -51,13 +54,18 @@ pub async fn checkpoint(pool: &SqlitePool, keys: &ServerKeys, since_ms: i64) -> 
         let fact = json!({ "case": case, "seq": row.try_get::<i64, _>(1)?, "hash": hash });
         append(&mut tx, keys, "case.head", fact).await?;
     }
+    sqlx::query("insert into meta (name, value) values ('checkpoint_ms', ?) on conflict (name) do update set value = excluded.value")
+        .bind(now_ms().to_string())
+        .execute(&mut *tx)
+        .await?;
     tx.commit().await?;
     Ok(rows.len())
 }
 
 /// Checks the whole log. Returns how many facts it holds.
 pub async fn verify(pool: &SqlitePool, keys: &ServerKeys) -> Result<i64, Error> {
-    let rows = sqlx::query("select seq, body, prev, hash, sig from organisation_log order by seq").fetch_all(pool).await?;
+    let rows =
+        sqlx::query("select seq, body, prev, hash, sig from organisation_log order by seq").fetch_all(pool).await?;
     let mut prev = Digest::of(b"lotse-organisation-v1").0.to_vec();
     for (n, row) in rows.iter().enumerate() {
         let seq: i64 = row.try_get(0)?;

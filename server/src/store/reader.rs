@@ -49,11 +49,7 @@ pub async fn events(
 }
 
 /// The stored event of this id, for a sender who repeats it.
-pub async fn by_id(
-    db: &mut SqliteConnection,
-    case: CaseId,
-    id: EventId,
-) -> Result<Option<(Head, StoredEvent)>, Error> {
+pub async fn by_id(db: &mut SqliteConnection, case: CaseId, id: EventId) -> Result<Option<(Head, StoredEvent)>, Error> {
     let row = sqlx::query("select seq, server, author, sig, hash from events where case_id = ? and id = ?")
         .bind(case.to_string())
         .bind(id.to_string())

@@ -59,7 +59,8 @@ pub async fn all(pool: &SqlitePool) -> Result<Registers, Error> {
         registers.sites.push(site);
     }
     for row in sqlx::query("select id, site, name, serial from assets order by name").fetch_all(pool).await? {
-        let asset = Asset { id: row.try_get(0)?, site: row.try_get(1)?, name: row.try_get(2)?, serial: row.try_get(3)? };
+        let asset =
+            Asset { id: row.try_get(0)?, site: row.try_get(1)?, name: row.try_get(2)?, serial: row.try_get(3)? };
         registers.assets.push(asset);
     }
     Ok(registers)

@@ -46,9 +46,7 @@ async fn a_day_old_cookie_is_turned_and_the_old_one_stays_good_for_tabs_under_wa
     let Proof::Cookie(old) = &person.proof else { panic!("a browser") };
     let ask = |cookie: String| {
         let url = format!("{}/api/v1/me", world.url);
-        async move {
-            http().get(url).header("cookie", format!("lotse_session={cookie}")).send().await.expect("an answer")
-        }
+        async move { http().get(url).header("cookie", format!("lotse_session={cookie}")).send().await.expect("an answer") }
     };
     let turned = ask(old.clone()).await;
     let new = cookie_of(&turned);
@@ -73,7 +71,8 @@ async fn unknown_user_and_wrong_password_get_the_same_answer() {
     let mut answers = vec![];
     // The archivist has no password at all.
     for user in ["expert", "nobody", "archivist"] {
-        let (status, error) = error_of(world.post("/api/v1/login", json!({ "user": user, "password": "wrong" })).await).await;
+        let (status, error) =
+            error_of(world.post("/api/v1/login", json!({ "user": user, "password": "wrong" })).await).await;
         answers.push((status, error.code, error.message));
     }
     assert_eq!(answers[0].0, 401);
@@ -113,7 +112,9 @@ async fn errors_speak_the_readers_language_and_carry_an_id() {
 async fn pages_of_other_sites_can_neither_act_nor_listen() {
     let world = World::start().await;
     let person = world.login("expert").await;
-    let post = |origin: String| person.request(Method::POST, "/api/v1/cases").header("origin", origin).json(&json!({ "language": "de" }));
+    let post = |origin: String| {
+        person.request(Method::POST, "/api/v1/cases").header("origin", origin).json(&json!({ "language": "de" }))
+    };
     let (status, error) = error_of(post("http://evil.example".into()).send().await.expect("an answer")).await;
     assert_eq!((status, error.code.as_str()), (403, "wrong_origin"));
     assert_eq!(post(world.url.clone()).send().await.expect("an answer").status(), StatusCode::CREATED);
@@ -134,7 +135,9 @@ async fn every_answer_forbids_framing_sniffing_and_foreign_scripts() {
         let response = http().get(format!("{}{path}", world.url)).send().await.expect("an answer");
         let header = |name: &str| response.headers()[name].to_str().expect("text").to_owned();
         let policy = header("content-security-policy");
-        for rule in ["default-src 'self'", "frame-ancestors 'none'", "worker-src 'self' blob:", "media-src 'self' blob:"] {
+        for rule in
+            ["default-src 'self'", "frame-ancestors 'none'", "worker-src 'self' blob:", "media-src 'self' blob:"]
+        {
             assert!(policy.contains(rule), "{rule} missing on {path}");
         }
         assert_eq!(header("x-content-type-options"), "nosniff");

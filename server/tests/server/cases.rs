@@ -85,7 +85,9 @@ async fn the_newest_card_opens_in_lists_for_those_who_may_and_stays_shut_for_adm
         })
         .await;
     assert_eq!(told, b"second title");
-    for (user, opened) in [("manager", Some(b"second title".to_vec())), ("expert", Some(b"second title".to_vec())), ("admin", None)] {
+    for (user, opened) in
+        [("manager", Some(b"second title".to_vec())), ("expert", Some(b"second title".to_vec())), ("admin", None)]
+    {
         let list = json_of(world.login(user).await.get("/api/v1/cases").await).await;
         let cases: Vec<CaseSummary> = serde_json::from_value(list["cases"].clone()).expect("summaries");
         assert_eq!(title(&cases[0]), opened, "{user}");

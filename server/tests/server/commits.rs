@@ -1,5 +1,6 @@
 //! Events in, events out: order, resumption, repetition, and everything that must be refused.
 
+use futures_util::SinkExt as _;
 use lotse_protocol::{
     chain::{self, read_head},
     command::{ClientMessage, MAX_MESSAGE_BYTES, ServerMessage},
@@ -8,7 +9,6 @@ use lotse_protocol::{
     policy::Role,
 };
 use tokio_tungstenite::tungstenite::Message;
-use futures_util::SinkExt as _;
 
 use crate::kit::{Scene, World, fresh_item_key, inline};
 
@@ -53,7 +53,8 @@ async fn what_a_reader_gets_is_a_chain_that_verifies_up_to_the_signed_head() {
 
     let mut reader = world.login("expert").await.connect().await;
     reader.say(&ClientMessage::OpenCase { case: scene.case, after_seq: 0 }).await;
-    let head = reader.until(|m| if let ServerMessage::CaseOpened { head, .. } = m { Some(head.clone()) } else { None }).await;
+    let head =
+        reader.until(|m| if let ServerMessage::CaseOpened { head, .. } = m { Some(head.clone()) } else { None }).await;
     assert_eq!(reader.caught_up().await, seq);
     let events: Vec<StoredEvent> = reader.seen.iter().filter_map(stored).collect();
     assert_eq!(events.len() as u64, seq);
@@ -110,7 +111,9 @@ async fn forged_and_foreign_events_are_refused() {
     let (live, author) = &mut scene.technician;
     // Another's key.
     let mut forged = author.say(kind::MESSAGE, None, b"x");
-    forged.sig = crate::kit::Author::new(scene.case, author.me, author.role).sign(AuthorFields::read(&forged.author).expect("bytes"), vec![]).sig;
+    forged.sig = crate::kit::Author::new(scene.case, author.me, author.role)
+        .sign(AuthorFields::read(&forged.author).expect("bytes"), vec![])
+        .sig;
     assert_eq!(live.commit(&forged).await.expect_err("forged").code, "bad_signature");
     // Another's pseudonym.
     let mut stolen = author.fields(kind::MESSAGE, None, None, &[], None);
@@ -174,7 +177,8 @@ async fn receipts_keep_their_exact_time_inside() {
     let world = World::start().await;
     let mut scene = Scene::recorded(&world).await;
     let (live, author) = &mut scene.technician;
-    let exact = AuthorFields { captured_at_ms: 1_700_000_000_123, ..author.fields(kind::RECEIPT, None, None, &[], None) };
+    let exact =
+        AuthorFields { captured_at_ms: 1_700_000_000_123, ..author.fields(kind::RECEIPT, None, None, &[], None) };
     let exact = author.sign(exact, vec![]);
     assert_eq!(live.commit(&exact).await.expect_err("exact").code, "coarse_time");
     let receipt = author.bare(kind::RECEIPT, Some(scene.session));

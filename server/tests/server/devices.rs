@@ -1,6 +1,12 @@
 //! Pairing, challenge, token, and what a device must sign.
 
-use lotse_protocol::{command::ClientMessage, envelope, id::SessionId, kind, signal::{RtcAnswer, fingerprint_text}};
+use lotse_protocol::{
+    command::ClientMessage,
+    envelope,
+    id::SessionId,
+    kind,
+    signal::{RtcAnswer, fingerprint_text},
+};
 use reqwest::StatusCode;
 use serde_json::json;
 use uuid::Uuid;

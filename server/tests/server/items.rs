@@ -52,7 +52,9 @@ async fn bytes_of_another_digest_and_too_many_bytes_leave_nothing_behind() {
     let long = vec![0u8; MAX_ITEM_BYTES + 1];
     let digest = Digest::of(&long);
     // Without a length said beforehand, so that the server has to count.
-    let pieces = futures_util::stream::iter(long.chunks(1 << 20).map(|c| Ok::<_, std::io::Error>(c.to_vec())).collect::<Vec<_>>());
+    let pieces = futures_util::stream::iter(
+        long.chunks(1 << 20).map(|c| Ok::<_, std::io::Error>(c.to_vec())).collect::<Vec<_>>(),
+    );
     let put = expert.request(Method::PUT, &path(digest)).body(reqwest::Body::wrap_stream(pieces)).send().await;
     // The server may hang up while the rest is still on its way; if it answers, it says why.
     if let Ok(response) = put {

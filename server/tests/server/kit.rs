@@ -487,7 +487,15 @@ impl Scene {
             let joined = author.bare(kind::SESSION_JOINED, Some(session));
             live.commit(&joined).await.expect("joined the session");
         }
-        Self { case, session, technician: (technician, t), expert: (expert, e), archivist: (archivist, a), archivist_person, technician_person: glasses }
+        Self {
+            case,
+            session,
+            technician: (technician, t),
+            expert: (expert, e),
+            archivist: (archivist, a),
+            archivist_person,
+            technician_person: glasses,
+        }
     }
 }
 

@@ -148,17 +148,24 @@ async fn who_is_present_gets_an_offer_and_who_is_not_gets_a_reason() {
     };
     let (live, author) = &mut scene.technician;
     live.say(&ClientMessage::RtcJoin { case, session, publish: vec![track.clone()] }).await;
-    let offer = live.until(|m| if let ServerMessage::RtcOffer { offer, .. } = m { Some(offer.clone()) } else { None }).await;
+    let offer =
+        live.until(|m| if let ServerMessage::RtcOffer { offer, .. } = m { Some(offer.clone()) } else { None }).await;
     assert!(offer.sdp.starts_with("v=0") && offer.sdp.contains("a=ice-lite"), "{}", offer.sdp);
     assert_eq!(offer.uplink.len(), 1);
     assert_eq!((offer.uplink[0].owner, &offer.uplink[0].info), (author.me, &track));
-    live.until(|m| if let ServerMessage::RtcLegs { legs, .. } = m { (legs.len() == 1).then_some(()) } else { None }).await;
+    live.until(|m| if let ServerMessage::RtcLegs { legs, .. } = m { (legs.len() == 1).then_some(()) } else { None })
+        .await;
 
     // An answer that is none: the reason comes, the socket and the leg stay.
     let (elive, _) = &mut scene.expert;
     elive.say(&ClientMessage::RtcJoin { case, session, publish: vec![] }).await;
     elive.until(|m| matches!(m, ServerMessage::RtcOffer { .. }).then_some(())).await;
-    elive.say(&ClientMessage::RtcAnswer { session, answer: RtcAnswer { rev: 1, sdp: "nonsense".into(), fingerprint_sig: None } }).await;
+    elive
+        .say(&ClientMessage::RtcAnswer {
+            session,
+            answer: RtcAnswer { rev: 1, sdp: "nonsense".into(), fingerprint_sig: None },
+        })
+        .await;
     assert_eq!(elive.refused().await.code, "media_refused");
 
     let mut outsider = world.login("expert2").await.connect().await;
