@@ -138,8 +138,8 @@ impl Display for PngFolder {
         let name = scene.view.screen.name();
         // A running clock alone is no change.
         let words: Vec<String> = drawn.texts.iter().map(|t| t.chars().filter(|c| !c.is_ascii_digit()).collect()).collect();
-        let key = Some((name.to_owned(), words));
-        if self.last == key && shown(scene).is_none() {
+        let key = Some((format!("{name} {:?}", shown(scene)), words));
+        if self.last == key {
             return Ok(());
         }
         self.last = key;

@@ -428,7 +428,7 @@ fn ended(canvas: &mut Canvas, l: Language, summary: &Summary) {
         list.push((l.t("Offen", "Open"), text, YELLOW));
     }
     let y = rows(canvas, y + 54.0, &list);
-    let text = l.t("Kamera und Mikrofon sind aus.", "Camera and microphone are off.");
+    let text = l.t("Kein Bild und kein Ton verlassen die Brille.", "No picture and no voice leave the glasses.");
     canvas.text(SAFE_X, y + 10.0, text, body());
     knob(canvas, l);
 }

@@ -81,8 +81,6 @@ async fn run(
             }
         }
         tokio::time::sleep(retry.next(rand::random())).await;
-        // What was meant for the old socket is void; events not yet committed are sent again by their owner.
-        while commands.try_recv().is_ok() {}
     }
 }
 
@@ -111,10 +109,11 @@ async fn connection(
     };
     let (mut to, mut from) = socket.split();
     to.send(text(&ClientMessage::Hello { language: language.into() })?).await.map_err(|e| unreachable(e.to_string()))?;
+    // What was meant for the old socket is void. Before `Connected`, because its answer is the first message for this one.
+    while commands.try_recv().is_ok() {}
     if events.send(Down::Connected).await.is_err() {
         return Ok(());
     }
-    while commands.try_recv().is_ok() {}
     let mut pings = Pings::default();
     let mut tick = interval(PING);
     let mut heard = Instant::now();

@@ -53,8 +53,8 @@ pub struct Made {
     pub ring_failed: bool,
 }
 
-/// Pictures decoded ahead while the expert draws: the second before the pen came down, 0.5 MB each.
-pub const AHEAD: usize = 32;
+/// Pictures decoded ahead while the expert draws: the two seconds before the pen came down, 0.5 MB each.
+pub const AHEAD: usize = 50;
 
 enum Work {
     Job(Job),
