@@ -162,8 +162,9 @@ impl Display for PngFolder {
             "texts": drawn.texts,
             "file": file,
         });
-        writeln!(self.lines, "{line}").map_err(|e| GlassError::file(&self.dir, e))?;
+        // The picture before its line: whoever reads the line finds the picture.
         save(&drawn.pixels, &self.dir.join(&file))?;
+        writeln!(self.lines, "{line}").map_err(|e| GlassError::file(&self.dir, e))?;
         if let Some(old) = self.count.checked_sub(KEPT) {
             remove(&self.dir, old);
         }
