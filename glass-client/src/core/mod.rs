@@ -592,7 +592,8 @@ impl Core {
     /// May picture and voice leave? Only after an answer, while an expert is there.
     fn may_send(&self) -> bool {
         let (Some(session), Some(me)) = (self.open_session(), self.me) else { return false };
-        session.may_call(me) && self.experts().next().is_some()
+        // While the log is read for the first time it tells of the past.
+        self.joined && session.may_call(me) && self.experts().next().is_some()
     }
 
     fn open_session(&self) -> Option<&Session> {

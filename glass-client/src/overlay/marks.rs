@@ -203,7 +203,7 @@ mod tests {
         let tip = at(32_768, 32_768);
         let drawn = draw(Some(&white), &instruction(vec![mark(Mark::Arrow { tail: at(0, 32_768), tip })]), 492, 277);
         assert_eq!(pixel(&drawn, 150, 138), [0xff, 0xd6, 0x0a]);
-        let casing = pixel(&drawn, 150, 134);
+        let casing = pixel(&drawn, 150, 135);
         assert!(casing[0] < 150, "{casing:?}");
         assert_eq!(pixel(&drawn, 400, 138), [255, 255, 255]);
     }
