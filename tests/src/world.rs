@@ -85,8 +85,7 @@ impl World {
 
     /// Makes the demo's accounts, registers and pairing codes.
     pub async fn seed_demo(&mut self) {
-        let admin = Program::new("seed", "lotse-server", &["admin", "seed-demo"], &[], self.folder.path());
-        let mut admin = admin;
+        let mut admin = Program::new("seed", "lotse-server", &["admin", "seed-demo"], &[], self.folder.path());
         for key in ["server", "server-keys"] {
             let setting = if key == "server" { "LOTSE_DATA_DIR" } else { "LOTSE_DATA_KEYS" };
             admin.set(setting, &self.path(key).display().to_string());

@@ -322,7 +322,7 @@ async fn malformed_sdp_stun_and_rtp_do_not_disturb_a_running_call() {
         for n in 0..20_000u32 {
             let datagram = datagram(n, &mut chance);
             let _ = socket.send_to(&datagram, ("127.0.0.1", port)).await;
-            if n % 100 == 0 {
+            if n.is_multiple_of(100) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
