@@ -3,6 +3,7 @@
 // Owns: the order of events when a call is taken, the frozen picture, instructions on their way.
 // Never: draws. Elsewhere: the log (link/case), media (link/rtc), marks (board).
 
+import type { CaseSummary } from '@bindings/command';
 import type { Instruction, Outcome } from '@bindings/payload';
 import type { Answer, Session } from '@bindings/session';
 import { app } from '../app.svelte';
@@ -10,6 +11,7 @@ import { unwrap, timeOf } from '../board/frame';
 import { newScene, visible, type Scene } from '../board/scene';
 import { CommitError, OpenCase } from '../link/case.svelte';
 import { localUs } from '../link/clock';
+import { api } from '../link/http';
 import { Microphone } from '../link/microphone.svelte';
 import { RtcSession, type Downlink } from '../link/rtc.svelte';
 import { toBase64, type Bytes } from '../protocol/bytes';
@@ -67,6 +69,10 @@ export class LiveCall {
   relayed: Record<string, string> = $state({});
   tap: FrameTap | null = null;
 
+  /** From the list of cases: the queue names only calls that still wait. */
+  #listed: CaseSummary | null = $state.raw(null);
+  /** The list was asked. */
+  asked = $state(false);
   #off: (() => void)[] = [];
   #lastDrawing = 0;
   #lastPointer = 0;
@@ -74,8 +80,14 @@ export class LiveCall {
 
   constructor(readonly caseId: string) {
     this.open = new OpenCase(caseId, app.link, app.me?.name ?? '');
+    void api
+      .cases()
+      .then(({ cases }) => (this.#listed = cases.find((c) => c.case === caseId) ?? null))
+      .catch(() => {})
+      .finally(() => (this.asked = true));
     this.#off.push(
       app.link.listen((m) => {
+        if (m.type === 'case_changed' && m.summary.case === caseId) this.#listed = m.summary;
         if (m.type === 'relayed' && m.case === caseId) void this.#relayed(m.item);
       }),
     );
@@ -85,7 +97,12 @@ export class LiveCall {
   get sessionId(): string | null {
     const known = this.session?.id;
     if (known) return known;
-    return app.link.calls?.find((c) => c.summary.case === this.caseId)?.session ?? null;
+    return this.summary?.session ?? null;
+  }
+
+  /** What the lists say of this case, before its log may be read. */
+  get summary(): CaseSummary | null {
+    return app.link.calls?.find((c) => c.summary.case === this.caseId)?.summary ?? this.#listed;
   }
 
   get session(): Session | null {

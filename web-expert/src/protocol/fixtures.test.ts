@@ -46,7 +46,7 @@ describe('items.json', () => {
     }
     if ('sealed' in v && v.sealed) {
       const opened = await open(v.key, fromBase64(v.sealed));
-      expect(opened.plain).toEqual(plainOf(v.plain_length));
+      expect(await digestOf(opened.plain)).toBe(v.plain_sha256);
       expect(opened.chunks).toEqual(v.chunks);
       expect(await digestOf(fromBase64(v.sealed))).toBe(v.digest);
     }

@@ -40,9 +40,9 @@ export class LanePlayer {
   #closed = false;
 
   constructor(
-    readonly lane: Lane,
+    public lane: Lane,
     readonly element: HTMLMediaElement,
-    private readonly length: number,
+    private length: number,
     private readonly load: LoadFragment,
     private readonly onChange: () => void,
   ) {
@@ -56,6 +56,13 @@ export class LanePlayer {
     this.element.removeAttribute('src');
     this.element.load();
     URL.revokeObjectURL(this.#url);
+  }
+
+  /** More was recorded. */
+  grow(lane: Lane, length: number): void {
+    this.lane = lane;
+    this.length = length;
+    this.#pump();
   }
 
   /** Is this time loaded? */
@@ -144,6 +151,7 @@ export class LanePlayer {
     }
     const buffer = this.#buffer;
     if (buffer.updating || this.#free(buffer)) return;
+    if (this.#media.duration < this.length) this.#media.duration = this.length + 1;
     if (!next) return;
     this.#ready.shift();
     const { piece, plain } = next;
@@ -180,7 +188,7 @@ export class LanePlayer {
 
   /** The piece right after this one, if it is in the buffer. */
   #after(piece: Piece): Piece | null {
-    const next = this.lane.pieces[this.lane.pieces.indexOf(piece) + 1];
+    const next = this.lane.pieces[this.lane.pieces.findIndex((p) => p.segment.digest === piece.segment.digest) + 1];
     return next && this.#appended.has(next.segment.digest) && next.from - piece.to < 0.25 ? next : null;
   }
 

@@ -34,10 +34,13 @@ export class Player {
   #lastLoad = 0;
   #closed = false;
 
+  line: Timeline = $state.raw()!;
+
   constructor(
-    readonly line: Timeline,
+    line: Timeline,
     private readonly load: LoadFragment,
   ) {
+    this.line = line;
     this.#frame = requestAnimationFrame(this.#tick);
   }
 
@@ -63,6 +66,15 @@ export class Player {
       p.close();
       this.#voices = this.#voices.filter((v) => v !== p);
     };
+  }
+
+  /** The same session with more of it recorded. */
+  grow(line: Timeline): void {
+    this.line = line;
+    for (const p of [this.#video, ...this.#voices]) {
+      const lane = line.lanes.find((l) => l.key === p?.lane.key);
+      if (p && lane) p.grow(lane, line.length);
+    }
   }
 
   close(): void {
