@@ -39,6 +39,7 @@ export class FrameTap {
   readonly painted: Painted[] = [];
   #frames: VideoFrame[] = [];
   #reader: ReadableStreamDefaultReader<VideoFrame> | null = null;
+  #clone: MediaStreamTrack | null = null;
   #handle = 0;
   #stopped = false;
 
@@ -50,7 +51,8 @@ export class FrameTap {
     const Ctor = (globalThis as { MediaStreamTrackProcessor?: ProcessorCtor }).MediaStreamTrackProcessor;
     if (Ctor) {
       // A clone: the element keeps its own.
-      this.#reader = new Ctor({ track: track.clone(), maxBufferSize: 2 }).readable.getReader();
+      this.#clone = track.clone();
+      this.#reader = new Ctor({ track: this.#clone, maxBufferSize: 2 }).readable.getReader();
       void this.#read(this.#reader);
     }
     this.#watch();
@@ -60,6 +62,7 @@ export class FrameTap {
     this.#stopped = true;
     this.video.cancelVideoFrameCallback?.(this.#handle);
     void this.#reader?.cancel().catch(() => {});
+    this.#clone?.stop();
     for (const f of this.#frames) f.close();
     this.#frames = [];
   }

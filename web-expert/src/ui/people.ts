@@ -20,8 +20,18 @@ export function initials(name: string): string {
   return (first + last).toUpperCase();
 }
 
+/** Colours given out in this tab, so that two people side by side differ; the pseudonym says where to begin. */
+const given = new Map<string, number>();
+
 function indexOf(pseudonym: string): number {
+  const known = given.get(pseudonym);
+  if (known !== undefined) return known;
   let h = 0;
   for (let i = 0; i < pseudonym.length; i++) h = (h * 31 + pseudonym.charCodeAt(i)) >>> 0;
-  return h % COLOURS.length;
+  // The newest few are the ones on screen together.
+  const taken = [...given.values()].slice(1 - COLOURS.length);
+  let index = h % COLOURS.length;
+  while (taken.includes(index)) index = (index + 1) % COLOURS.length;
+  given.set(pseudonym, index);
+  return index;
 }
