@@ -87,39 +87,6 @@ async fn an_administrator_makes_accounts_from_the_shell() {
     assert_eq!(world.post("/api/v1/login", body).await.status(), 200);
 }
 
-#[tokio::test]
-async fn the_organisations_log_notes_each_case_once_per_change_and_shows_a_change_of_its_own() {
-    let mut world = World::start().await;
-    let manager = world.login("manager").await;
-    world.case(&manager).await;
-    let heads = async |world: &World| -> i64 {
-        let pool = database(world).await;
-        let row: (i64,) = sqlx::query_as("select count(*) from organisation_log where body like '%case.head%'")
-            .fetch_one(&pool)
-            .await
-            .expect("a count");
-        pool.close().await;
-        row.0
-    };
-    assert_eq!(heads(&world).await, 0, "the case came after the first checkpoint");
-    // A start is a checkpoint.
-    world.kill();
-    world.serve();
-    while heads(&world).await == 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    world.kill();
-    assert!(world.program(&["doctor"]).output().expect("runs").status.success());
-    let pool = database(&world).await;
-    sqlx::query("update organisation_log set body = replace(body, 'case.head', 'case.tail')")
-        .execute(&pool)
-        .await
-        .expect("changed");
-    pool.close().await;
-    let said = world.program(&["doctor"]).output().expect("runs");
-    assert!(!said.status.success() && String::from_utf8_lossy(&said.stderr).contains("organisation's log was changed"));
-}
-
 async fn database(world: &World) -> sqlx::SqlitePool {
     let file = world.data().join("lotse.sqlite");
     sqlx::SqlitePool::connect(&format!("sqlite://{}", file.display())).await.expect("the database")
