@@ -7,10 +7,13 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use common::Client;
 use common::world::{person, track};
+use common::{Client, Inbox};
 use lotse_protocol::id::{Pseudonym, SessionId};
 use lotse_protocol::signal::{RtcAnswer, TrackInfo, TrackSource};
 use lotse_sfu::{LegKind, SfuConfig, SfuEvent, start};
@@ -18,6 +21,15 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 const BROWSER: u128 = 100;
+
+struct Glasses {
+    who: Pseudonym,
+    /// Until it films.
+    client: Option<Client>,
+    inbox: Arc<Mutex<Inbox>>,
+    main: TrackInfo,
+    voice: TrackInfo,
+}
 
 /// Frames of an IVF file.
 fn frames(file: &[u8]) -> Vec<Vec<u8>> {
@@ -31,7 +43,7 @@ fn frames(file: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// Sends the clip in a loop at 30 fps with a sender report a second, and 20 ms packets of silence as voice.
-async fn film(client: std::sync::Arc<Client>, main: TrackInfo, voice: TrackInfo, clip: Vec<Vec<u8>>) {
+async fn film(client: Arc<Client>, main: TrackInfo, voice: TrackInfo, clip: Vec<Vec<u8>>) {
     let mut tick = tokio::time::interval(Duration::from_micros(33_333));
     let (mut seq, mut spoken) = (0u16, 0u32);
     let start = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs_f64()
@@ -71,13 +83,7 @@ async fn main() {
     std::thread::spawn(move || {
         std::io::stdin().lines().map_while(Result::ok).try_for_each(|line| line_in.blocking_send(line))
     });
-    let mut glasses: Vec<(
-        Pseudonym,
-        Option<Client>,
-        std::sync::Arc<std::sync::Mutex<common::Inbox>>,
-        TrackInfo,
-        TrackInfo,
-    )> = Vec::new();
+    let mut glasses: Vec<Glasses> = Vec::new();
     let mut filming = std::collections::HashMap::new();
     let mut second = tokio::time::interval(Duration::from_secs(1));
     let browser_voice = track(TrackSource::Voice);
@@ -88,7 +94,7 @@ async fn main() {
             let (main, voice) = (track(TrackSource::Main), track(TrackSource::Voice));
             let client = Client::new().await;
             let inbox = client.inbox.clone();
-            glasses.push((who, Some(client), inbox, main.clone(), voice.clone()));
+            glasses.push(Glasses { who, client: Some(client), inbox, main: main.clone(), voice: voice.clone() });
             sfu.join(room, who, LegKind::Person, vec![main, voice]).await.expect("joins");
             sfu.gate(room, who, true).await;
         }
@@ -96,14 +102,14 @@ async fn main() {
             event = events.recv() => match event.expect("a running SFU") {
                 SfuEvent::Offer { who, offer, .. } if who == person(BROWSER) => println!("{}", json!({ "offer": offer })),
                 SfuEvent::Offer { who, offer, .. } => {
-                    let Some(at) = glasses.iter().position(|g| g.0 == who) else { continue };
-                    match &mut glasses[at].1 {
+                    let Some(at) = glasses.iter().position(|g| g.who == who) else { continue };
+                    match &mut glasses[at].client {
                         Some(client) => {
                             let answer = client.answer(&offer).await;
                             sfu.answer(room, who, answer).await.expect("taken");
                         }
                         None => {
-                            let client: &std::sync::Arc<Client> = &filming[&who];
+                            let client: &Arc<Client> = &filming[&who];
                             let answer = client.answer_again(&offer).await;
                             sfu.answer(room, who, answer).await.expect("taken");
                         }
@@ -111,12 +117,12 @@ async fn main() {
                 }
                 SfuEvent::Connected { who, .. } => {
                     println!("{}", json!({ "event": format!("connected {who}") }));
-                    if let Some(g) = glasses.iter_mut().find(|g| g.0 == who)
-                        && let Some(client) = g.1.take()
+                    if let Some(g) = glasses.iter_mut().find(|g| g.who == who)
+                        && let Some(client) = g.client.take()
                     {
-                        let client = std::sync::Arc::new(client);
+                        let client = Arc::new(client);
                         filming.insert(who, client.clone());
-                        tokio::spawn(film(client, g.3.clone(), g.4.clone(), clip.clone()));
+                        tokio::spawn(film(client, g.main.clone(), g.voice.clone(), clip.clone()));
                     }
                 }
                 other => println!("{}", json!({ "event": format!("{other:?}") })),
@@ -140,8 +146,8 @@ async fn main() {
                 }
             }
             _ = second.tick() => {
-                let heard = glasses.first().map_or(0, |g| g.2.lock().expect("inbox").packets.len());
-                let pointed = glasses.first().map_or(0, |g| g.2.lock().expect("inbox").messages.len());
+                let heard = glasses.first().map_or(0, |g| g.inbox.lock().expect("inbox").packets.len());
+                let pointed = glasses.first().map_or(0, |g| g.inbox.lock().expect("inbox").messages.len());
                 println!("{}", json!({ "heard": heard, "pointed": pointed, "legs": sfu.legs(room).await }));
             }
         }

@@ -198,8 +198,7 @@ impl State {
     fn drain_leg(&mut self, id: LegId, now: Instant) {
         let Some(leg) = self.legs[id].as_mut() else { return };
         leg.queued = false;
-        loop {
-            let Some(event) = self.legs[id].as_mut().and_then(|leg| leg.connection.poll_event()) else { break };
+        while let Some(event) = self.legs[id].as_mut().and_then(|leg| leg.connection.poll_event()) {
             self.on_event(id, event);
         }
         loop {
