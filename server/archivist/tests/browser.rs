@@ -1,5 +1,8 @@
 //! Recorded fragments in a real browser: appended one after the other to a MediaSource, played and sought without a hole.
 
+// In a test an unwrap that fails is a failed test.
+#![allow(clippy::unwrap_used)]
+
 use std::{
     io::{BufRead as _, BufReader},
     process::{Child, Command, Stdio},

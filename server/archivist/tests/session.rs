@@ -1,5 +1,8 @@
 //! Whole recordings: a real server, a real archivist, glasses that send real packets, a manager who replays and exports.
 
+// In a test an unwrap that fails is a failed test.
+#![allow(clippy::unwrap_used)]
+
 use std::{process::Command, sync::atomic::Ordering, time::Duration};
 
 use lotse_archivist::fragment;

@@ -84,11 +84,7 @@ pub(crate) fn packets(codec: Codec, seconds: u32) -> Vec<(u16, u32, bool, Vec<u8
     let mut ffmpeg = Command::new("ffmpeg").args(&args).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
     let mut out = Vec::new();
     let mut buffer = [0u8; 2048];
-    loop {
-        let len = match socket.recv(&mut buffer) {
-            Ok(len) => len,
-            Err(_) => break,
-        };
+    while let Ok(len) = socket.recv(&mut buffer) {
         if ffmpeg.try_wait().unwrap().is_some() {
             socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         }
