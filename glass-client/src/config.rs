@@ -96,7 +96,7 @@ pub struct Device {
     pub profile: String,
     /// As shown to others, e.g. "helmet-1".
     pub name: String,
-    /// The person wearing them.
+    /// The person wearing them; empty: the account's name.
     pub wearer: String,
 }
 
@@ -210,7 +210,8 @@ pub fn load(file: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Result
             section.insert(key.into(), value);
         }
     }
-    let config: Config = Value::Table(table).try_into().map_err(|e: toml::de::Error| wrong(&place, "file", "", e.message()))?;
+    let config: Config =
+        Value::Table(table).try_into().map_err(|e: toml::de::Error| wrong(&place, "file", "", e.message()))?;
     check(&config, &place)?;
     Ok(config)
 }

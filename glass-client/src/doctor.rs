@@ -36,7 +36,10 @@ pub async fn check(config: &Config) -> bool {
     let identity = Identity::open(&config.data.dir).map(Arc::new);
     say(
         "device key",
-        identity.as_ref().map(|i| if i.enrolled().is_some() { "enrolled".into() } else { "not enrolled yet".into() }).map_err(copy),
+        identity
+            .as_ref()
+            .map(|i| if i.enrolled().is_some() { "enrolled".into() } else { "not enrolled yet".into() })
+            .map_err(copy),
     );
     say("encoder", encoder(&profile));
     for line in sources(config, &profile) {
@@ -87,10 +90,16 @@ fn sources(config: &Config, profile: &Profile) -> Vec<(&'static str, Result<Stri
     std::thread::sleep(TRIAL);
     let per_second = |n: &AtomicU64| n.load(Ordering::Relaxed) as f64 / TRIAL.as_secs_f64();
     if !lines.iter().any(|l| l.0 == "camera") {
-        lines.push(("camera", Ok(format!("{} gives {:.0} pictures a second", config.camera.source, per_second(&pictures)))));
+        lines.push((
+            "camera",
+            Ok(format!("{} gives {:.0} pictures a second", config.camera.source, per_second(&pictures))),
+        ));
     }
     if config.sound.microphone != "none" && !lines.iter().any(|l| l.0 == "microphone") {
-        lines.push(("microphone", Ok(format!("{} gives {:.0} blocks a second", config.sound.microphone, per_second(&sounds)))));
+        lines.push((
+            "microphone",
+            Ok(format!("{} gives {:.0} blocks a second", config.sound.microphone, per_second(&sounds))),
+        ));
     }
     lines
 }

@@ -105,8 +105,13 @@ impl Feed {
         let publisher = Publisher::start(clock, main.codec());
         // Set once, here: both cells are empty.
         let _ = (inner.publisher.set(publisher), inner.main.set(main));
-        let mut feed =
-            Self { inner, config: config.clone(), profile: profile.clone(), running: Vec::new(), trouble: Arc::new(trouble) };
+        let mut feed = Self {
+            inner,
+            config: config.clone(),
+            profile: profile.clone(),
+            running: Vec::new(),
+            trouble: Arc::new(trouble),
+        };
         feed.restart();
         Ok(feed)
     }
@@ -159,7 +164,8 @@ impl Feed {
                 return;
             }
             *preview = if on {
-                let deliver = move |e: Encoded| with(&to, |i| i.offer(TrackSource::Preview, e.data, e.capture_ns, None));
+                let deliver =
+                    move |e: Encoded| with(&to, |i| i.offer(TrackSource::Preview, e.data, e.capture_ns, None));
                 Encoder::start(Size::Preview, &[], deliver).map_err(|e| tracing::warn!("{e}")).ok()
             } else {
                 None

@@ -12,7 +12,11 @@ use tracing_subscriber::EnvFilter;
 const LOG: &str = "info,rtc=error,rtc_ice=error,rtc_dtls=error,rtc_srtp=error,rtc_sctp=error,rtc_interceptor=error,webrtc=error,cosmic_text=error";
 
 #[derive(Parser)]
-#[command(name = "lotse-glass", version, about = "The smart glasses of a technician: camera and voice out, marks and voices in.")]
+#[command(
+    name = "lotse-glass",
+    version,
+    about = "The smart glasses of a technician: camera and voice out, marks and voices in."
+)]
 struct Cli {
     /// Settings file; glass.toml explains every key.
     #[arg(long, global = true)]

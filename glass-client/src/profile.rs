@@ -72,7 +72,9 @@ impl Profile {
             why: e.message().trim().into(),
             remedy: "hardware/profiles/README.md explains every key.",
         })?;
-        if let Some(e) = profile.encoder.iter().find(|e| !["h264", "vp8"].contains(&e.codec.as_str()) || e.bitrate_unit == 0) {
+        if let Some(e) =
+            profile.encoder.iter().find(|e| !["h264", "vp8"].contains(&e.codec.as_str()) || e.bitrate_unit == 0)
+        {
             return Err(GlassError::Setting {
                 place: file.into(),
                 key: "[[encoder]] codec, bitrate_unit".into(),

@@ -8,7 +8,10 @@ use std::{
 };
 
 use lotse_glass::{
-    capture::{self, Outlets, RawFrame, Source, clip::Clip, decode::Decoder, encode, encode::Encoder, pattern, pattern::read_number},
+    capture::{
+        self, Outlets, RawFrame, Source, clip::Clip, decode::Decoder, encode, encode::Encoder, pattern,
+        pattern::read_number,
+    },
     clock::{RtpClock, monotonic_ns},
     profile::EncoderChoice,
     ring::{EncodedFrame, Match, Ring},
@@ -28,7 +31,8 @@ fn run(source: Box<dyn Source>, choices: &[EncoderChoice], seconds: u64) -> Run 
     capture::init().expect("gstreamer");
     let clock = RtpClock { epoch_ns: monotonic_ns(), ..RATE };
     let (tx, rx) = mpsc::channel();
-    let codec = if choices.is_empty() { lotse_protocol::signal::Codec::Vp8 } else { lotse_protocol::signal::Codec::H264 };
+    let codec =
+        if choices.is_empty() { lotse_protocol::signal::Codec::Vp8 } else { lotse_protocol::signal::Codec::H264 };
     let encoder = Encoder::start(encode::Size::Main, choices, move |e| {
         let rtp = clock.unwrapped(e.capture_ns);
         let _ = tx.send(EncodedFrame { codec, capture_ns: e.capture_ns, rtp, key: e.key, data: e.data });
@@ -91,7 +95,11 @@ fn every_frame_of_the_workshop_clip_comes_back_with_its_number() {
     let kbps = run.bytes * 8 / 7 / 1000;
     assert!((150..2_500).contains(&kbps), "{kbps} kbit/s");
     let worst = found.iter().max_by_key(|f| f.1);
-    println!("{} raw, {:?} in ring, {kbps} kbit/s, slowest decode (frames, time) {worst:?}", run.numbers.len(), run.ring.size());
+    println!(
+        "{} raw, {:?} in ring, {kbps} kbit/s, slowest decode (frames, time) {worst:?}",
+        run.numbers.len(),
+        run.ring.size()
+    );
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl App {
 
     fn join(&mut self) {
         let device = &self.config.device;
-        let name = if device.wearer.is_empty() { &device.name } else { &device.wearer };
+        let name = self.api.person();
         let label = match self.config.hud.language {
             crate::config::Language::De => format!("Brille {}", device.name),
             crate::config::Language::En => format!("Smart glasses {}", device.name),

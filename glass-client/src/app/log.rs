@@ -70,7 +70,9 @@ impl App {
         let key = found.key?;
         let sealed = match &found.bytes {
             Some(text) => STANDARD.decode(text).ok()?,
-            None => self.api.item(case, digest, self.clock.aligned_ms()).await.map_err(|e| tracing::warn!("{e}")).ok()?,
+            None => {
+                self.api.item(case, digest, self.clock.aligned_ms()).await.map_err(|e| tracing::warn!("{e}")).ok()?
+            }
         };
         item::open_as(&digest, &key, &sealed).map_err(|e| tracing::warn!("{} {}: {e}", author.kind, author.id)).ok()
     }

@@ -31,8 +31,7 @@ use crate::{
     error::GlassError,
     feed::Feed,
     hud::{
-        INSET_HEIGHT, INSET_WIDTH, Marked, Scene,
-        Drawn, HEIGHT, WIDTH,
+        Drawn, HEIGHT, INSET_HEIGHT, INSET_WIDTH, Marked, Scene, WIDTH,
         display::{self, Display, Hud, PngFolder, Presented},
     },
     input::{self, Ask, Words, socket},
@@ -157,7 +156,12 @@ pub async fn run(config: Config) -> Result<(), GlassError> {
         on_start: config.call.on_start,
         remembers: case.is_some(),
         // Known with names once the case is opened.
-        card: CaseCard { title: config.call.title.clone(), asset: String::new(), customer: String::new(), site: String::new() },
+        card: CaseCard {
+            title: config.call.title.clone(),
+            asset: String::new(),
+            customer: String::new(),
+            site: String::new(),
+        },
     };
     let voices = voice_sink(speaker.clone());
     let mut app = App {
@@ -296,7 +300,8 @@ impl App {
             ServerMessage::RtcWatched { track, on, .. } => {
                 let feed = self.feed.clone();
                 if let Ok(feed) = feed.lock()
-                    && feed.publisher().and_then(|p| p.source_of(track)) == Some(lotse_protocol::signal::TrackSource::Preview)
+                    && feed.publisher().and_then(|p| p.source_of(track))
+                        == Some(lotse_protocol::signal::TrackSource::Preview)
                 {
                     feed.watch_preview(on);
                 }

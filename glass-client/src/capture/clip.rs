@@ -174,7 +174,8 @@ impl Blocks {
 
     /// Adds samples that begin at `at_ns`; missing ones before become silence, ones that overlap are left out.
     fn add(&mut self, at_ns: u64, samples: impl Iterator<Item = i16>, give: &mut dyn FnMut(SoundBlock)) {
-        let place = |ns: u64| (u128::from(ns.saturating_sub(self.start_ns)) * u128::from(SAMPLE_RATE) / 1_000_000_000) as u64;
+        let place =
+            |ns: u64| (u128::from(ns.saturating_sub(self.start_ns)) * u128::from(SAMPLE_RATE) / 1_000_000_000) as u64;
         let (at, slack) = (place(at_ns), place(self.start_ns + SOUND_GAP_NS));
         let silence = if at > self.count + slack { at - self.count } else { 0 };
         let overlap = if self.count > at + slack { self.count - at } else { 0 };

@@ -95,7 +95,11 @@ impl Running {
         let (caps, decoder) = match codec {
             Codec::H264 => (
                 "video/x-h264,stream-format=byte-stream,alignment=au",
-                if gst::ElementFactory::find("avdec_h264").is_some() { "avdec_h264 max-threads=1" } else { "openh264dec" },
+                if gst::ElementFactory::find("avdec_h264").is_some() {
+                    "avdec_h264 max-threads=1"
+                } else {
+                    "openh264dec"
+                },
             ),
             _ => ("video/x-vp8", "vp8dec threads=2"),
         };
@@ -108,7 +112,8 @@ impl Running {
             .downcast::<gst::Pipeline>()
             .map_err(|_| broken("not a pipeline"))?;
         let input = pipeline.by_name("in").and_then(|e| e.downcast::<AppSrc>().ok()).ok_or_else(|| broken("appsrc"))?;
-        let output = pipeline.by_name("out").and_then(|e| e.downcast::<AppSink>().ok()).ok_or_else(|| broken("appsink"))?;
+        let output =
+            pipeline.by_name("out").and_then(|e| e.downcast::<AppSink>().ok()).ok_or_else(|| broken("appsink"))?;
         let mut caps = gst::Caps::builder(if codec == Codec::H264 { "video/x-h264" } else { "video/x-vp8" })
             .field("width", i32::from(MAIN_WIDTH))
             .field("height", i32::from(MAIN_HEIGHT))

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{clock::monotonic_ns, error::GlassError, profile::CameraModes};
 
-const CAMERA_REMEDY: &str = "Plug the camera in firmly and wait five seconds; v4l2-ctl --list-devices shows what is there.";
+const CAMERA_REMEDY: &str =
+    "Plug the camera in firmly and wait five seconds; v4l2-ctl --list-devices shows what is there.";
 const SOUND_REMEDY: &str = "Plug the headset in; arecord -l shows what is there.";
 
 /// A V4L2 camera.
@@ -88,7 +89,8 @@ impl Source for Microphone {
             let Ok(map) = buffer.map_readable() else { return };
             let time = segment.downcast_ref::<gst::ClockTime>().and_then(|s| s.to_running_time(buffer.pts()?));
             waiting.extend(map.chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])));
-            let end = time.map_or_else(monotonic_ns, |t| t.nseconds()) + map.len() as u64 / 2 * 1_000_000_000 / u64::from(SAMPLE_RATE);
+            let end = time.map_or_else(monotonic_ns, |t| t.nseconds())
+                + map.len() as u64 / 2 * 1_000_000_000 / u64::from(SAMPLE_RATE);
             let mut blocks = waiting.chunks_exact(BLOCK);
             let total = waiting.len() as u64;
             for (i, block) in blocks.by_ref().enumerate() {

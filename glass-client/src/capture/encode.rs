@@ -201,7 +201,9 @@ impl Encoder {
     /// Offers a picture. Returns whether it was taken (the preview takes five a second).
     pub fn push(&self, frame: &RawFrame) -> bool {
         let last = self.last_pushed_ns.load(Ordering::Relaxed);
-        if frame.capture_ns <= last || (self.size == Size::Preview && frame.capture_ns - last < PREVIEW_PERIOD_NS && last > 0) {
+        if frame.capture_ns <= last
+            || (self.size == Size::Preview && frame.capture_ns - last < PREVIEW_PERIOD_NS && last > 0)
+        {
             return false;
         }
         self.last_pushed_ns.store(frame.capture_ns, Ordering::Relaxed);
@@ -246,10 +248,11 @@ fn vp8() -> EncoderChoice {
     EncoderChoice {
         element: "vp8enc".into(),
         codec: "vp8".into(),
-        settings: "deadline=1 cpu-used=-8 threads=1 lag-in-frames=0 end-usage=cbr error-resilient=0 keyframe-max-dist=300 \
+        settings:
+            "deadline=1 cpu-used=-8 threads=1 lag-in-frames=0 end-usage=cbr error-resilient=0 keyframe-max-dist=300 \
                    buffer-size=1000 buffer-initial-size=500 buffer-optimal-size=600 undershoot=95 min-quantizer=4 \
                    max-quantizer=56 static-threshold=1 max-intra-bitrate=600 timebase=1/90000"
-            .into(),
+                .into(),
         bitrate_property: "target-bitrate".into(),
         bitrate_unit: 1,
     }

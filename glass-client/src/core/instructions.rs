@@ -3,10 +3,7 @@
 //! Owns: which one is shown, and the receipts that follow from showing and answering.
 //! Never: goes back from done or refused.
 
-use lotse_payload::{
-    Instruction, ReceiptPayload, ReceiptState,
-    receipt::PictureOrigin,
-};
+use lotse_payload::{Instruction, ReceiptPayload, ReceiptState, receipt::PictureOrigin};
 use lotse_protocol::id::{EventId, Pseudonym};
 
 /// On display this long counts as seen, ms. There is no head sensor yet: a still head is taken for granted.

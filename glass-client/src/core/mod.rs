@@ -4,15 +4,19 @@
 //! Never: a socket, a clock, a thread, a pixel. Elsewhere: doing the actions (`app`), drawing the view (`hud`).
 
 pub mod instructions;
+mod log;
 pub mod notice;
 pub mod view;
 pub mod word;
 
 use std::collections::HashMap;
 
-use lotse_payload::{CaseCard, Instruction, JoinedPayload, Message, Outcome, case_card::OutcomeResult, pointer::PointerMessage, receipt::PictureOrigin, geometry::PictureCoord};
+use lotse_payload::{
+    CaseCard, Instruction, JoinedPayload, Message, Outcome, case_card::OutcomeResult, geometry::PictureCoord,
+    pointer::PointerMessage, receipt::PictureOrigin,
+};
 use lotse_protocol::{
-    envelope::{AuthorFields, Opened},
+    envelope::AuthorFields,
     id::{CaseId, EventId, Pseudonym, SessionId},
     kind,
     policy::Role,
@@ -75,23 +79,38 @@ pub enum Event {
     /// The glasses are not enrolled, or enrolment failed: the sentence.
     NotPaired(String),
     /// Our place in the case. `fresh`: the case was opened by us just now.
-    CaseOpened { case: CaseId, me: Pseudonym, fresh: bool },
+    CaseOpened {
+        case: CaseId,
+        me: Pseudonym,
+        fresh: bool,
+    },
     /// The case remembered from the last start cannot be opened.
     CaseGone,
     /// A new case was not opened; the reason came as `Refused`.
     CaseFailed,
     Log(Box<LogEvent>),
     CaughtUp,
-    Refused { code: String, message: String },
+    Refused {
+        code: String,
+        message: String,
+    },
     Archivist(bool),
-    Pointer { from: Pseudonym, message: PointerMessage },
+    Pointer {
+        from: Pseudonym,
+        message: PointerMessage,
+    },
     /// The media connection is up (or down).
     Media(bool),
     Legs(Vec<Leg>),
     /// The marked picture was drawn, or what could be had of it.
-    PictureReady { instruction: EventId, origin: PictureOrigin },
+    PictureReady {
+        instruction: EventId,
+        origin: PictureOrigin,
+    },
     /// The display has shown this.
-    Presented { instruction: Option<EventId> },
+    Presented {
+        instruction: Option<EventId>,
+    },
     Trouble(Device, Option<String>),
     /// Time passes.
     Tick,
@@ -120,7 +139,11 @@ pub enum Action {
     OpenCase,
     /// Bind this start's case key.
     Join,
-    Commit { kind: &'static str, session: Option<SessionId>, payload: Option<Value> },
+    Commit {
+        kind: &'static str,
+        session: Option<SessionId>,
+        payload: Option<Value>,
+    },
     JoinMedia(SessionId),
     LeaveMedia,
     /// Let pictures and voice out of the glasses, or not.
@@ -391,7 +414,8 @@ impl Core {
         }
         if word == Word::Tap {
             // Where nothing is preselected, 0 means none.
-            self.focus = if self.needs_answer() { self.focus % commands.len() + 1 } else { (self.focus + 1) % commands.len() };
+            self.focus =
+                if self.needs_answer() { self.focus % commands.len() + 1 } else { (self.focus + 1) % commands.len() };
             return Ok(Vec::new());
         }
         if self.needs_answer() && self.focus == 0 {
@@ -468,95 +492,6 @@ impl Core {
         let outcome = Outcome { result: OutcomeResult::Open, note: String::new() };
         let payload = serde_json::to_value(outcome).ok();
         todo.push(Action::Commit { kind: kind::SESSION_ENDED, session: self.session, payload });
-    }
-
-    fn on_log(&mut self, now_ms: i64, event: &LogEvent, todo: &mut Vec<Action>) {
-        let e = &event.author;
-        self.sessions.apply(e);
-        let ours = e.session.is_some() && e.session == self.session;
-        match (e.kind.as_str(), &event.payload) {
-            (kind::OPENED, _) => self.number = e.clear::<Opened>().ok().map(|o| o.number),
-            (kind::JOINED, Payload::Joined(p)) => {
-                self.names.insert(e.author, p.name.clone());
-            }
-            (kind::MESSAGE, Payload::Message(m)) if Some(e.author) != self.me && self.caught_up => {
-                let text = m.file.as_ref().map_or_else(|| m.text.clone(), |f| format!("{} {}", f.name, m.text));
-                self.toast = Some((format!("{}: {}", self.name(e.author), text.trim()), now_ms + TOAST_MS));
-            }
-            (kind::RECORDING_STARTED, Payload::RecordingStarted(p)) => self.recording_since_ms = Some(p.at_ms),
-            (kind::RECORDING_STARTED, _) => self.recording_since_ms = Some(e.captured_at_ms),
-            (kind::RECORDING_STOPPED, _) => self.recording_since_ms = None,
-            (kind::INSTRUCTION, Payload::Instruction(i)) if e.session.is_some() && i.is_sane() => {
-                let from = e.author;
-                self.instructions.add(e.id, from, e.captured_at_ms, i.clone(), self.caught_up);
-                if self.caught_up && ours {
-                    self.drawing = None;
-                    todo.push(Action::Prepare(e.id));
-                }
-            }
-            (kind::RECEIPT, Payload::Receipt(r)) if Some(e.author) == self.me => self.instructions.restore(r),
-            (kind::SESSION_CALLED, _) if Some(e.author) == self.me && !self.caught_up => {
-                // A new session clears the steps of the one before.
-                if self.session != e.session {
-                    self.instructions = Instructions::default();
-                }
-                self.session = e.session;
-                self.ended = None;
-            }
-            (kind::SESSION_ENDED, _) if ours => self.on_ended(e, todo),
-            _ => {}
-        }
-    }
-
-    fn on_ended(&mut self, e: &AuthorFields, todo: &mut Vec<Action>) {
-        let by_person = self.sessions.roles.contains_key(&e.author);
-        let (done, refused, open) = self.instructions.tally();
-        self.ended = Some(view::Summary {
-            by: (by_person && Some(e.author) != self.me).then(|| self.name(e.author)),
-            done,
-            refused,
-            open,
-        });
-        self.session = None;
-        self.called = false;
-        self.ending = false;
-        self.recording_since_ms = None;
-        self.drawing = None;
-        self.pointing = None;
-        self.notice = None;
-        self.joined_media = false;
-        self.media = false;
-        if let Some(case) = self.case {
-            // Ended by a person: the next start begins a new case. Ended by the server: it goes on in this one.
-            todo.push(Action::Remember((!by_person).then_some((case, None))));
-        }
-        todo.push(Action::LeaveMedia);
-        if self.caught_up {
-            self.wants_call = false;
-        } else if !by_person {
-            // Given up by the server while the link was lost: nobody wanted the end, so the call goes on.
-            self.wants_call = true;
-        }
-    }
-
-    fn on_pointer(&mut self, now_ms: i64, from: Pseudonym, message: &PointerMessage, todo: &mut Vec<Action>) {
-        match message {
-            PointerMessage::Drawing => {
-                if self.drawing.is_none_or(|d| d.1 <= now_ms) && self.sending {
-                    todo.push(Action::DecodeAhead);
-                }
-                self.drawing = Some((from, now_ms + DRAWING_MS));
-            }
-            PointerMessage::Off => {
-                self.drawing = None;
-                self.pointing = None;
-            }
-            PointerMessage::Pointer { at } => {
-                if self.pointing.is_none_or(|p| now_ms - p.seen_ms >= POINTER_PAUSE_MS) {
-                    self.pointing = Some(Pointing { who: from, at: *at, seen_ms: now_ms });
-                }
-            }
-        }
     }
 
     /// What follows from the state: the notice, the media connection, whether anything may leave the glasses.

@@ -29,9 +29,11 @@ impl Notice {
     pub fn rows(&self, l: Language) -> Vec<Row> {
         let watchers: Vec<&str> = self.watchers.iter().map(|w| w.1.as_str()).collect();
         let store = match &self.archivist {
-            Some((_, name)) => {
-                (l.t("Speichert", "Stores"), name.clone(), l.t("für Ihren Betrieb, als Archivar", "for your company, as archivist"))
-            }
+            Some((_, name)) => (
+                l.t("Speichert", "Stores"),
+                name.clone(),
+                l.t("für Ihren Betrieb, als Archivar", "for your company, as archivist"),
+            ),
             None => (
                 l.t("Speichert", "Stores"),
                 l.t("niemand", "nobody").to_owned(),
@@ -41,7 +43,11 @@ impl Notice {
         vec![
             (l.t("Sieht zu", "Watches"), watchers.join(", "), l.t("Bild und Stimme", "picture and voice")),
             store,
-            (l.t("Wofür", "What for"), l.t("Nachweis für Service und Garantie", "Proof for service and warranty").into(), ""),
+            (
+                l.t("Wofür", "What for"),
+                l.t("Nachweis für Service und Garantie", "Proof for service and warranty").into(),
+                "",
+            ),
             (
                 l.t("Wie lange", "How long"),
                 l.t("so lange wie der Fall", "as long as the case").into(),
@@ -77,10 +83,9 @@ impl Notice {
             ),
         ];
         if self.archivist.is_none() {
-            lines.push(l.t(
-                "Ohne Archivar kann nicht aufgenommen werden.",
-                "Nothing can be recorded without an archivist.",
-            ));
+            lines.push(
+                l.t("Ohne Archivar kann nicht aufgenommen werden.", "Nothing can be recorded without an archivist."),
+            );
         }
         lines
     }
@@ -113,7 +118,8 @@ mod tests {
     #[test]
     fn the_logged_words_name_everybody_and_the_right() {
         let who = Pseudonym(uuid::Uuid::now_v7());
-        let notice = Notice { watchers: vec![(who, "Anton Weber".into())], archivist: Some((who, "Archiv Linz".into())) };
+        let notice =
+            Notice { watchers: vec![(who, "Anton Weber".into())], archivist: Some((who, "Archiv Linz".into())) };
         for (language, right) in [(Language::De, "AUFNAHME STOPPEN"), (Language::En, "STOP RECORDING")] {
             let text = notice.payload(language).text;
             for part in ["Anton Weber", "Archiv Linz", right] {

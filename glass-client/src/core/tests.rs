@@ -1,7 +1,8 @@
 //! The state machine by itself: stories, and rules that hold after any order of events.
 
 use lotse_payload::{
-    annotation::FrameConfidence, case_card::JoinedPayload, consent::NoticeShown, receipt::PictureOrigin, recording::RecordingStarted,
+    annotation::FrameConfidence, case_card::JoinedPayload, consent::NoticeShown, receipt::PictureOrigin,
+    recording::RecordingStarted,
 };
 use lotse_protocol::{
     envelope::{Joined, Left, LeftWhy},
@@ -34,7 +35,8 @@ impl Stage {
     }
 
     fn with(on_start: bool, remembers: bool) -> Self {
-        let card = CaseCard { title: "Pump leaks".into(), asset: String::new(), customer: String::new(), site: String::new() };
+        let card =
+            CaseCard { title: "Pump leaks".into(), asset: String::new(), customer: String::new(), site: String::new() };
         let core = Core::new(Settings { language: Language::En, on_start, remembers, card });
         let (me, expert, archivist) = (pseudonym(1), pseudonym(2), pseudonym(3));
         Self { core, now: 1_000_000, me, expert, archivist, case: CaseId(Uuid::from_u128(9)), done: Vec::new() }
@@ -51,7 +53,8 @@ impl Stage {
     }
 
     fn say(&mut self, word: Word) -> Vec<Action> {
-        let actions = self.core.word(self.now, word).unwrap_or_else(|e| panic!("{}: {e} on {}", word.text(), self.screen()));
+        let actions =
+            self.core.word(self.now, word).unwrap_or_else(|e| panic!("{}: {e} on {}", word.text(), self.screen()));
         for action in &actions {
             self.echo(action);
         }
@@ -73,7 +76,14 @@ impl Stage {
         }
     }
 
-    fn log(&mut self, author: Pseudonym, kind: &str, session: Option<SessionId>, clear: Option<Value>, payload: Payload) -> EventId {
+    fn log(
+        &mut self,
+        author: Pseudonym,
+        kind: &str,
+        session: Option<SessionId>,
+        clear: Option<Value>,
+        payload: Payload,
+    ) -> EventId {
         let id = EventId(Uuid::new_v4());
         let author = AuthorFields {
             v: 1,
@@ -164,7 +174,9 @@ impl Stage {
         self.done
             .iter()
             .filter_map(|a| match a {
-                Action::Commit { kind, payload, .. } if *kind == wanted => Some(payload.as_ref().unwrap_or(&Value::Null)),
+                Action::Commit { kind, payload, .. } if *kind == wanted => {
+                    Some(payload.as_ref().unwrap_or(&Value::Null))
+                }
                 _ => None,
             })
             .collect()
@@ -182,7 +194,9 @@ fn it_calls_by_itself_in_the_order_of_the_contract() {
     stage.event(Event::CaseOpened { case: stage.case, me: stage.me, fresh: true });
     let actions = stage.event(Event::CaughtUp);
     assert_eq!(actions[0], Action::Join);
-    assert!(matches!(&actions[1], Action::Commit { kind: kind::CARD, payload: Some(p), .. } if p["title"] == "Pump leaks"));
+    assert!(
+        matches!(&actions[1], Action::Commit { kind: kind::CARD, payload: Some(p), .. } if p["title"] == "Pump leaks")
+    );
     assert!(matches!(&actions[2], Action::Commit { kind: kind::SESSION_CALLED, session: Some(_), .. }));
     assert_eq!(stage.screen(), "calling");
     assert!(stage.done.iter().any(|a| matches!(a, Action::JoinMedia(_))));
@@ -265,7 +279,8 @@ fn an_instruction_is_shown_with_its_picture_and_receipted_step_by_step() {
     stage.now += 3_100;
     stage.event(Event::Tick);
     stage.say(Word::Done);
-    let states: Vec<&str> = stage.committed(kind::RECEIPT).iter().map(|r| r["state"].as_str().expect("state")).collect();
+    let states: Vec<&str> =
+        stage.committed(kind::RECEIPT).iter().map(|r| r["state"].as_str().expect("state")).collect();
     assert_eq!(states, ["shown", "seen", "done"]);
     assert_eq!(stage.committed(kind::RECEIPT)[0]["picture"], json!("ring"));
     assert_eq!(stage.screen(), "live");
@@ -277,7 +292,8 @@ fn an_answer_within_three_seconds_has_been_seen_too() {
     let mut stage = Stage::new().called().live(Word::CallOnly);
     stage.shown();
     stage.say(Word::Refuse);
-    let states: Vec<&str> = stage.committed(kind::RECEIPT).iter().map(|r| r["state"].as_str().expect("state")).collect();
+    let states: Vec<&str> =
+        stage.committed(kind::RECEIPT).iter().map(|r| r["state"].as_str().expect("state")).collect();
     assert_eq!(states, ["shown", "seen", "refused"]);
 }
 
@@ -363,7 +379,12 @@ fn a_lost_link_is_shown_after_a_moment_and_the_same_session_goes_on() {
     stage.log(pseudonym(99), kind::SESSION_LEFT, session, left, Payload::None);
     stage.event(Event::CaughtUp);
     assert_eq!(stage.session(), session);
-    assert!(stage.done.iter().any(|a| matches!(a, Action::Commit { kind: kind::SESSION_CALLED, session: s, .. } if *s == session)));
+    assert!(
+        stage
+            .done
+            .iter()
+            .any(|a| matches!(a, Action::Commit { kind: kind::SESSION_CALLED, session: s, .. } if *s == session))
+    );
     assert!(stage.done.iter().any(|a| matches!(a, Action::JoinMedia(_))));
     assert!(!stage.done.contains(&Action::Join), "the case key of this start is bound already");
     assert_eq!(stage.screen(), "live");

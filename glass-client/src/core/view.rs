@@ -31,7 +31,9 @@ pub enum Recording {
     Off,
     /// Allowed by everybody; the archivist has not begun.
     Starting,
-    On { since_ms: i64 },
+    On {
+        since_ms: i64,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,21 +48,50 @@ pub enum Link {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Screen {
     Starting,
-    NotPaired { why: String },
+    NotPaired {
+        why: String,
+    },
     Home,
-    Calling { since_ms: Option<i64>, connected: bool },
-    Consent { notice: Notice, more: bool },
+    Calling {
+        since_ms: Option<i64>,
+        connected: bool,
+    },
+    Consent {
+        notice: Notice,
+        more: bool,
+    },
     /// The technician has said no to all media.
-    NoMedia { watchers: Vec<String> },
-    Live { devices: Vec<Device>, media: bool },
-    Drawing { who: String },
+    NoMedia {
+        watchers: Vec<String>,
+    },
+    Live {
+        devices: Vec<Device>,
+        media: bool,
+    },
+    Drawing {
+        who: String,
+    },
     /// The laser pointer: shown on the camera's picture, because a dot on the world would be in the wrong place.
-    Pointing { who: String, at: PictureCoord },
+    Pointing {
+        who: String,
+        at: PictureCoord,
+    },
     Instruction(Box<Shown>),
-    EndConfirm { recording_since_ms: Option<i64>, done: usize, open: usize, in_call: bool },
+    EndConfirm {
+        recording_since_ms: Option<i64>,
+        done: usize,
+        open: usize,
+        in_call: bool,
+    },
     Ended(Summary),
-    Trouble { device: Device, why: String },
-    LinkLost { since_ms: i64, in_call: bool },
+    Trouble {
+        device: Device,
+        why: String,
+    },
+    LinkLost {
+        since_ms: i64,
+        in_call: bool,
+    },
 }
 
 /// The instruction on the display.
@@ -151,7 +182,9 @@ impl Core {
     fn status(&self, now_ms: i64) -> Status {
         let me = self.me;
         let poor = self.legs.iter().filter(|l| Some(l.who) == me).any(|l| {
-            l.rtt_ms.is_some_and(|r| r > POOR_RTT_MS) || l.loss_up_pct > POOR_LOSS_PCT || l.loss_down_pct > POOR_LOSS_PCT
+            l.rtt_ms.is_some_and(|r| r > POOR_RTT_MS)
+                || l.loss_up_pct > POOR_LOSS_PCT
+                || l.loss_down_pct > POOR_LOSS_PCT
         });
         let link = match (self.connected, self.connection_lost_ms) {
             (true, _) if poor => Link::Poor,
@@ -285,7 +318,11 @@ impl Core {
             if recording {
                 list.push((StopRecording, l.t("AUFNAHME STOPPEN", "STOP RECORDING"), false));
             }
-            let label = if self.private { l.t("KAMERA FREIGEBEN", "SHOW CAMERA") } else { l.t("KAMERA VERDECKEN", "COVER CAMERA") };
+            let label = if self.private {
+                l.t("KAMERA FREIGEBEN", "SHOW CAMERA")
+            } else {
+                l.t("KAMERA VERDECKEN", "COVER CAMERA")
+            };
             list.push((Privacy, label, matches!(screen, Screen::Live { .. }) && self.private));
         }
         if self.open_session().is_some() && !confirming {

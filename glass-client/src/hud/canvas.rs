@@ -5,7 +5,8 @@
 
 use cosmic_text::{Attrs, Buffer, Family, FontSystem, Metrics, Shaping, SwashCache, SwashContent, Weight, fontdb};
 use tiny_skia::{
-    Color, FillRule, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap, PixmapPaint, PixmapRef, Rect, Stroke, Transform,
+    Color, FillRule, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap, PixmapPaint, PixmapRef, Rect, Stroke,
+    Transform,
 };
 
 use super::{Colour, Drawn, HEIGHT, WIDTH};
@@ -82,7 +83,11 @@ impl Canvas {
     /// The drawing so far.
     pub fn take(&mut self) -> Drawn {
         Drawn {
-            pixels: Rgba { width: self.pixmap.width(), height: self.pixmap.height(), pixels: self.pixmap.data().to_vec() },
+            pixels: Rgba {
+                width: self.pixmap.width(),
+                height: self.pixmap.height(),
+                pixels: self.pixmap.data().to_vec(),
+            },
             texts: std::mem::take(&mut self.texts),
         }
     }

@@ -123,7 +123,8 @@ pub struct PngFolder {
 
 impl PngFolder {
     pub fn open(dir: &Path, clock: Clock) -> Result<Self, GlassError> {
-        let broken = |e: std::io::Error| GlassError::Display { what: format!("png:{}", dir.display()), why: e.to_string() };
+        let broken =
+            |e: std::io::Error| GlassError::Display { what: format!("png:{}", dir.display()), why: e.to_string() };
         std::fs::create_dir_all(dir).map_err(broken)?;
         let lines = std::fs::File::options().create(true).append(true).open(dir.join("hud.jsonl")).map_err(broken)?;
         let taken = std::fs::read_dir(dir).map_err(broken)?.flatten().filter_map(|e| number(&e.path())).max();
@@ -137,7 +138,8 @@ impl Display for PngFolder {
         let at_us = self.clock.now_us() + self.clock.offset_us();
         let name = scene.view.screen.name();
         // A running clock alone is no change.
-        let words: Vec<String> = drawn.texts.iter().map(|t| t.chars().filter(|c| !c.is_ascii_digit()).collect()).collect();
+        let words: Vec<String> =
+            drawn.texts.iter().map(|t| t.chars().filter(|c| !c.is_ascii_digit()).collect()).collect();
         let key = Some((format!("{name} {:?}", shown(scene)), words));
         if self.last == key {
             return Ok(());

@@ -47,9 +47,16 @@ pub fn scenes(l: Language, background: Option<&Rgba>) -> Vec<(&'static str, Scen
     let who = Pseudonym(Uuid::nil());
     let recording = Recording::On { since_ms: NOW - 767_000 };
     let watchers = vec!["Anton Weber".to_owned()];
-    let idle = Status { case: Some("2026-0007".into()), recording: Recording::Off, link: Link::Good, watchers: vec![], private: false };
+    let idle = Status {
+        case: Some("2026-0007".into()),
+        recording: Recording::Off,
+        link: Link::Good,
+        watchers: vec![],
+        private: false,
+    };
     let live = Status { recording, watchers: watchers.clone(), ..idle.clone() };
-    let notice = Notice { watchers: vec![(who, "Anton Weber".into())], archivist: Some((who, "Archiv Hydroserv Linz".into())) };
+    let notice =
+        Notice { watchers: vec![(who, "Anton Weber".into())], archivist: Some((who, "Archiv Hydroserv Linz".into())) };
     let nobody = Notice { archivist: None, ..notice.clone() };
     let c = |word, label, focus| Command { word, label, focus, on_hud: true };
     let answers = |archivist: bool, more: bool| {
@@ -80,11 +87,14 @@ pub fn scenes(l: Language, background: Option<&Rgba>) -> Vec<(&'static str, Scen
         }
         list
     };
-    let keep = || vec![
-        c(Word::Cancel, l.t("WEITER SPRECHEN", "KEEP TALKING"), true),
-        c(Word::Confirm, l.t("GESPRÄCH BEENDEN", "END CALL"), false),
-    ];
-    let search = |without| vec![c(Word::Repeat, l.t("NOCHMAL SUCHEN", "SEARCH AGAIN"), true), c(Word::Confirm, without, false)];
+    let keep = || {
+        vec![
+            c(Word::Cancel, l.t("WEITER SPRECHEN", "KEEP TALKING"), true),
+            c(Word::Confirm, l.t("GESPRÄCH BEENDEN", "END CALL"), false),
+        ]
+    };
+    let search =
+        |without| vec![c(Word::Repeat, l.t("NOCHMAL SUCHEN", "SEARCH AGAIN"), true), c(Word::Confirm, without, false)];
     let step = instruction(l);
     let shown = |picture, state, place, text: &str| {
         let mut instruction = step.clone();
@@ -113,20 +123,57 @@ pub fn scenes(l: Language, background: Option<&Rgba>) -> Vec<(&'static str, Scen
     let camera = background.cloned().map(Arc::new);
     let summary = |by: Option<&str>, refused| Summary { by: by.map(str::to_owned), done: 3, refused, open: 0 };
     let list: Vec<(&'static str, Status, Screen, Vec<Command>, Option<&str>, Option<Marked>)> = vec![
-        ("starting", Status { case: None, link: Link::Connecting, ..idle.clone() }, Screen::Starting, vec![], None, None),
+        (
+            "starting",
+            Status { case: None, link: Link::Connecting, ..idle.clone() },
+            Screen::Starting,
+            vec![],
+            None,
+            None,
+        ),
         (
             "not-paired",
             Status { case: None, ..idle.clone() },
-            Screen::NotPaired { why: "the server refused: This pairing code is unknown or used. (bad_pairing_code, 7f3a)".into() },
+            Screen::NotPaired {
+                why: "the server refused: This pairing code is unknown or used. (bad_pairing_code, 7f3a)".into(),
+            },
             vec![],
             None,
             None,
         ),
         ("home", Status { case: None, ..idle.clone() }, Screen::Home, call(), None, None),
-        ("calling", idle.clone(), Screen::Calling { since_ms: Some(NOW - 74_000), connected: true }, cancel(), None, None),
-        ("consent", idle.clone(), Screen::Consent { notice: notice.clone(), more: false }, answers(true, false), None, None),
-        ("consent-no-archivist", idle.clone(), Screen::Consent { notice: nobody.clone(), more: false }, answers(false, false), None, None),
-        ("consent-more", idle.clone(), Screen::Consent { notice: nobody, more: true }, answers(false, true), None, None),
+        (
+            "calling",
+            idle.clone(),
+            Screen::Calling { since_ms: Some(NOW - 74_000), connected: true },
+            cancel(),
+            None,
+            None,
+        ),
+        (
+            "consent",
+            idle.clone(),
+            Screen::Consent { notice: notice.clone(), more: false },
+            answers(true, false),
+            None,
+            None,
+        ),
+        (
+            "consent-no-archivist",
+            idle.clone(),
+            Screen::Consent { notice: nobody.clone(), more: false },
+            answers(false, false),
+            None,
+            None,
+        ),
+        (
+            "consent-more",
+            idle.clone(),
+            Screen::Consent { notice: nobody, more: true },
+            answers(false, true),
+            None,
+            None,
+        ),
         (
             "no-media",
             idle.clone(),
@@ -144,7 +191,10 @@ pub fn scenes(l: Language, background: Option<&Rgba>) -> Vec<(&'static str, Scen
             Status { watchers: vec!["Anton Weber".into(), "Katharina Schmid".into()], ..live.clone() },
             Screen::Live { devices: vec![], media: true },
             vec![],
-            Some(l.t("Anton Weber: Bitte die Dichtung von links zeigen, dann sehe ich den O-Ring.", "Anton Weber: Please show me the seal from the left, so that I see the O-ring.")),
+            Some(l.t(
+                "Anton Weber: Bitte die Dichtung von links zeigen, dann sehe ich den O-Ring.",
+                "Anton Weber: Please show me the seal from the left, so that I see the O-ring.",
+            )),
             None,
         ),
         (
@@ -156,10 +206,38 @@ pub fn scenes(l: Language, background: Option<&Rgba>) -> Vec<(&'static str, Scen
             None,
         ),
         ("drawing", live.clone(), Screen::Drawing { who: "Anton Weber".into() }, vec![], None, None),
-        ("pointing", live.clone(), Screen::Pointing { who: "Anton Weber".into(), at: PictureCoord { x: 30_000, y: 36_000 } }, vec![], None, None),
-        ("instruction", live.clone(), shown(PictureOrigin::Ring, Some(ReceiptState::Seen), (1, 3), ""), steps(true), None, Some(marked.clone())),
-        ("instruction-long", live.clone(), shown(PictureOrigin::Snapshot, Some(ReceiptState::Shown), (2, 2), long), steps(false), None, Some(marked)),
-        ("instruction-no-picture", live.clone(), shown(PictureOrigin::None, None, (1, 1), ""), steps(false), None, Some(with_picture(None))),
+        (
+            "pointing",
+            live.clone(),
+            Screen::Pointing { who: "Anton Weber".into(), at: PictureCoord { x: 30_000, y: 36_000 } },
+            vec![],
+            None,
+            None,
+        ),
+        (
+            "instruction",
+            live.clone(),
+            shown(PictureOrigin::Ring, Some(ReceiptState::Seen), (1, 3), ""),
+            steps(true),
+            None,
+            Some(marked.clone()),
+        ),
+        (
+            "instruction-long",
+            live.clone(),
+            shown(PictureOrigin::Snapshot, Some(ReceiptState::Shown), (2, 2), long),
+            steps(false),
+            None,
+            Some(marked),
+        ),
+        (
+            "instruction-no-picture",
+            live.clone(),
+            shown(PictureOrigin::None, None, (1, 1), ""),
+            steps(false),
+            None,
+            Some(with_picture(None)),
+        ),
         (
             "end-confirm",
             live.clone(),

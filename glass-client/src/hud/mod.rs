@@ -80,5 +80,9 @@ pub fn draw(canvas: &mut canvas::Canvas, scene: &Scene) -> Drawn {
 /// "12:47" or "1:02:03" of a span.
 pub(crate) fn span(ms: i64) -> String {
     let s = ms.max(0) / 1_000;
-    if s < 3_600 { format!("{:02}:{:02}", s / 60, s % 60) } else { format!("{}:{:02}:{:02}", s / 3_600, s / 60 % 60, s % 60) }
+    if s < 3_600 {
+        format!("{:02}:{:02}", s / 60, s % 60)
+    } else {
+        format!("{}:{:02}:{:02}", s / 3_600, s / 60 % 60, s % 60)
+    }
 }

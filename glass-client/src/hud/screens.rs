@@ -1,7 +1,8 @@
 //! The screens below the status line, one function each.
 
 use super::{
-    Colour, HEIGHT, INSET_HEIGHT, INSET_WIDTH, PICTURE_HEIGHT, PICTURE_WIDTH, RED, SAFE_BOTTOM, SAFE_X, SOFT, Scene, TEAL, WHITE, WIDTH, YELLOW,
+    Colour, HEIGHT, INSET_HEIGHT, INSET_WIDTH, PICTURE_HEIGHT, PICTURE_WIDTH, RED, SAFE_BOTTOM, SAFE_X, SOFT, Scene,
+    TEAL, WHITE, WIDTH, YELLOW,
     canvas::{Canvas, Ink, Style},
     icons::{self, Icon},
     span,
@@ -143,10 +144,8 @@ fn not_paired(canvas: &mut Canvas, l: Language, why: &str) {
     let y = eyebrow(canvas, Icon::Warning, l.t("Nicht angemeldet", "Not signed in"), RED);
     let title = l.t("Die Brille gehört noch zu niemandem", "These glasses belong to nobody yet");
     let y = y + canvas.paragraph(SAFE_X, y, 780.0, title, h2(30.0)) + 18.0;
-    let remedy = l.t(
-        "Fragen Sie die Verwaltung nach einem Kopplungscode.",
-        "Ask your administrator for a pairing code.",
-    );
+    let remedy =
+        l.t("Fragen Sie die Verwaltung nach einem Kopplungscode.", "Ask your administrator for a pairing code.");
     let y = y + canvas.paragraph(SAFE_X, y, 780.0, remedy, Style::new(24.0, Ink::SemiBold, WHITE)) + 12.0;
     canvas.paragraph(SAFE_X, y, 780.0, why, small());
 }
@@ -175,14 +174,15 @@ fn calling(canvas: &mut Canvas, scene: &Scene, since_ms: Option<i64>, connected:
             "Your hands are free. As soon as somebody is there you read here who watches.",
         )
     } else {
-        l.t("Kein Netz. Der Anruf geht weiter, sobald es da ist.", "No network. The call goes on as soon as it is back.")
+        l.t(
+            "Kein Netz. Der Anruf geht weiter, sobald es da ist.",
+            "No network. The call goes on as soon as it is back.",
+        )
     };
     let y = y + 120.0;
     let used = canvas.paragraph(SAFE_X, y, MAIN_WIDTH, text, body());
-    let remark = l.t(
-        "Aufgenommen wird nur, wenn Sie JA AUFNEHMEN sagen.",
-        "Nothing is recorded unless you say YES RECORD.",
-    );
+    let remark =
+        l.t("Aufgenommen wird nur, wenn Sie JA AUFNEHMEN sagen.", "Nothing is recorded unless you say YES RECORD.");
     canvas.paragraph(SAFE_X, y + used + 10.0, MAIN_WIDTH, remark, body());
     knob(canvas, l);
 }
@@ -192,7 +192,8 @@ fn consent(canvas: &mut Canvas, l: Language, notice: &Notice, more: bool) {
     if more {
         let mut y = TOP + 46.0;
         for line in notice.more(l) {
-            y += canvas.paragraph(SAFE_X, y, MAIN_WIDTH - 10.0, line, Style::new(20.0, Ink::Medium, WHITE).line(27.0)) + 10.0;
+            y += canvas.paragraph(SAFE_X, y, MAIN_WIDTH - 10.0, line, Style::new(20.0, Ink::Medium, WHITE).line(27.0))
+                + 10.0;
         }
     } else {
         let mut y = TOP + 44.0;
@@ -237,7 +238,13 @@ fn live(canvas: &mut Canvas, l: Language, devices: &[Device], media: bool) {
     let style = |colour| Style::new(20.0, Ink::SemiBold, colour).line(28.0);
     if !media {
         icons::draw(canvas, Icon::NoNetwork, x, y + 2.0, 24.0, YELLOW);
-        x += 33.0 + canvas.text(x + 33.0, y, l.t("Bild und Ton verbinden sich …", "Picture and voice are connecting …"), style(YELLOW)) + 26.0;
+        x +=
+            33.0 + canvas.text(
+                x + 33.0,
+                y,
+                l.t("Bild und Ton verbinden sich …", "Picture and voice are connecting …"),
+                style(YELLOW),
+            ) + 26.0;
     }
     for device in devices {
         let (icon, text) = match device {
@@ -310,12 +317,16 @@ fn instruction(canvas: &mut Canvas, scene: &Scene, shown: &Shown) {
         let style = Style::new(24.0, Ink::Bold, WHITE).line(29.0);
         let mut words = words;
         while canvas.measure_height(&words, style, w) > 58.0 {
-            words = words.chars().take(words.chars().count().saturating_sub(6)).collect::<String>().trim_end().to_owned() + "…";
+            words =
+                words.chars().take(words.chars().count().saturating_sub(6)).collect::<String>().trim_end().to_owned()
+                    + "…";
         }
         canvas.paragraph(SAFE_X, y + h + 8.0, w, &words, style);
     }
     let origin = match shown.picture {
-        Some(PictureOrigin::Snapshot) => l.t("Bild vom Experten: so sah er es", "Picture from the expert: as they saw it"),
+        Some(PictureOrigin::Snapshot) => {
+            l.t("Bild vom Experten: so sah er es", "Picture from the expert: as they saw it")
+        }
         Some(PictureOrigin::None) => l.t("Das Bild dazu fehlt", "The picture for it is missing"),
         _ => "",
     };
@@ -379,17 +390,16 @@ fn rows(canvas: &mut Canvas, y: f32, rows: &[(&str, String, Colour)]) -> f32 {
 
 fn end_confirm(canvas: &mut Canvas, scene: &Scene, since: Option<i64>, (done, open): (usize, usize), in_call: bool) {
     let l = scene.view.language;
-    let title = if in_call { l.t("Gespräch beenden?", "End the call?") } else { l.t("Anruf abbrechen?", "Cancel the call?") };
+    let title =
+        if in_call { l.t("Gespräch beenden?", "End the call?") } else { l.t("Anruf abbrechen?", "Cancel the call?") };
     canvas.text(SAFE_X, TOP, title, h2(34.0));
     let recorded = match (since, l) {
         (Some(s), Language::De) => format!("{} min, liegt im Fall", (scene.now_ms - s).max(0) / 60_000 + 1),
         (Some(s), Language::En) => format!("{} min, in the case", (scene.now_ms - s).max(0) / 60_000 + 1),
         (None, _) => l.t("keine", "none").into(),
     };
-    let mut list = vec![
-        (l.t("Aufnahme", "Recording"), recorded, WHITE),
-        (l.t("Schritte", "Steps"), steps(l, done), WHITE),
-    ];
+    let mut list =
+        vec![(l.t("Aufnahme", "Recording"), recorded, WHITE), (l.t("Schritte", "Steps"), steps(l, done), WHITE)];
     if open > 0 {
         let text = match l {
             Language::De => format!("{open} nicht erledigt"),
@@ -462,7 +472,8 @@ fn trouble(canvas: &mut Canvas, l: Language, device: Device, why: &str) {
     };
     let y = eyebrow(canvas, icon, name, RED);
     let y = y + canvas.paragraph(SAFE_X, y, MAIN_WIDTH, title, h2(30.0)) + 18.0;
-    let y = y + canvas.paragraph(SAFE_X, y, MAIN_WIDTH, remedy, Style::new(24.0, Ink::SemiBold, WHITE).line(31.0)) + 6.0;
+    let y =
+        y + canvas.paragraph(SAFE_X, y, MAIN_WIDTH, remedy, Style::new(24.0, Ink::SemiBold, WHITE).line(31.0)) + 6.0;
     let y = y + canvas.paragraph(SAFE_X, y, MAIN_WIDTH, rest, body()) + 10.0;
     let why = canvas.fit(why, small(), WIDTH as f32 - 2.0 * SAFE_X - COMMANDS_WIDTH - 20.0);
     canvas.text(SAFE_X, y, &why, small());

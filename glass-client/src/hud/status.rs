@@ -82,10 +82,9 @@ fn parts(scene: &Scene) -> Vec<Part> {
         None => l.t("Kein Fall", "No case").into(),
     };
     let recording = match s.recording {
-        Recording::On { since_ms } => Part {
-            ink: Ink::Bold,
-            ..part(Sign::Dot(true), format!("REC {}", span(scene.now_ms - since_ms)), RED)
-        },
+        Recording::On { since_ms } => {
+            Part { ink: Ink::Bold, ..part(Sign::Dot(true), format!("REC {}", span(scene.now_ms - since_ms)), RED) }
+        }
         Recording::Starting => part(Sign::Dot(false), l.t("Aufnahme beginnt", "Recording starts").into(), RED),
         Recording::Off => part(Sign::Dot(false), l.t("Keine Aufnahme", "No recording").into(), WHITE),
     };

@@ -47,7 +47,14 @@ impl Author {
     }
 
     /// Binds the case key; the device's long-term key vouches for it.
-    pub fn join(&mut self, role: Role, name: &str, device: &str, device_key: &SigningKey, now_ms: i64) -> Option<ClientMessage> {
+    pub fn join(
+        &mut self,
+        role: Role,
+        name: &str,
+        device: &str,
+        device_key: &SigningKey,
+        now_ms: i64,
+    ) -> Option<ClientMessage> {
         let case_key = envelope::public_key(&self.key);
         let payload = JoinedPayload {
             name: name.into(),
@@ -90,7 +97,11 @@ impl Author {
             attachments: Vec::new(),
             clear,
         };
-        let items = sealed.into_iter().map(|s| ItemRef { digest: s.digest, key: Some(s.key), bytes: Some(STANDARD.encode(&s.bytes)) });
+        let items = sealed.into_iter().map(|s| ItemRef {
+            digest: s.digest,
+            key: Some(s.key),
+            bytes: Some(STANDARD.encode(&s.bytes)),
+        });
         let mut pending = Pending { fields, items: items.collect() };
         self.seq += 1;
         pending.fields.device_seq = self.seq;
@@ -142,7 +153,9 @@ mod tests {
 
     fn parts(m: &ClientMessage) -> (AuthorFields, String, Signature) {
         match m {
-            ClientMessage::Commit { author, sig, .. } => (AuthorFields::read(author).expect("readable"), author.clone(), *sig),
+            ClientMessage::Commit { author, sig, .. } => {
+                (AuthorFields::read(author).expect("readable"), author.clone(), *sig)
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -188,7 +201,8 @@ mod tests {
     #[test]
     fn the_outbox_is_bounded() {
         let mut author = author();
-        let written = (0..OUTBOX + 5).filter(|i| author.write("message", None, None, None, *i as i64).is_some()).count();
+        let written =
+            (0..OUTBOX + 5).filter(|i| author.write("message", None, None, None, *i as i64).is_some()).count();
         assert_eq!(written, OUTBOX);
     }
 }

@@ -29,6 +29,8 @@ pub struct Api {
     config: Config,
     identity: Arc<Identity>,
     token: Arc<Mutex<Option<Token>>>,
+    /// Whose glasses these are, as the server says.
+    person: Arc<std::sync::OnceLock<String>>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -58,15 +60,21 @@ struct Register {
 }
 
 #[derive(Deserialize)]
+struct Me {
+    name: String,
+}
+
+#[derive(Deserialize)]
 struct Challenge {
     nonce: String,
 }
 
 impl Api {
     pub fn new(config: &Config, identity: Arc<Identity>) -> Result<Self, GlassError> {
-        let client = reqwest::Client::builder().timeout(PATIENCE).build().map_err(|e| GlassError::Ours(e.to_string()))?;
+        let client =
+            reqwest::Client::builder().timeout(PATIENCE).build().map_err(|e| GlassError::Ours(e.to_string()))?;
         let url = config.server.url.trim_end_matches('/').to_owned();
-        Ok(Self { url, client, config: config.clone(), identity, token: Arc::default() })
+        Ok(Self { url, client, config: config.clone(), identity, token: Arc::default(), person: Arc::default() })
     }
 
     /// Where the live socket is.
@@ -92,6 +100,32 @@ impl Api {
         let token: Token = self.post("devices/token", None, &body).await?;
         *kept = Some(token.clone());
         Ok(token.token)
+    }
+
+    /// Asks once whose glasses these are; without an answer the settings name them.
+    pub async fn learn_person(&self, token: &str) {
+        if self.person.get().is_some() {
+            return;
+        }
+        let request = self.client.get(format!("{}/api/v1/me", self.url)).bearer_auth(token);
+        let reply = match request.send().await.and_then(reqwest::Response::error_for_status) {
+            Ok(reply) => reply.json::<Me>().await,
+            Err(e) => Err(e),
+        };
+        match reply {
+            // Set twice at most, with the same name.
+            Ok(me) => drop(self.person.set(me.name)),
+            Err(e) => tracing::warn!("whose glasses these are is not known: {e}"),
+        }
+    }
+
+    /// The person wearing these glasses: the settings' word, else the account's name, else the device's.
+    pub fn person(&self) -> &str {
+        let device = &self.config.device;
+        if !device.wearer.is_empty() {
+            return &device.wearer;
+        }
+        self.person.get().unwrap_or(&device.name)
     }
 
     /// The token was refused: the next one is fresh.
@@ -156,7 +190,8 @@ impl Api {
     async fn registers(&self, now_ms: i64) -> Result<Registers, GlassError> {
         let token = self.token(now_ms).await?;
         let request = self.client.get(format!("{}/api/v1/registers", self.url)).bearer_auth(token);
-        let reply = request.header("accept-language", self.language()).send().await.map_err(|e| self.unreachable(&e))?;
+        let reply =
+            request.header("accept-language", self.language()).send().await.map_err(|e| self.unreachable(&e))?;
         if !reply.status().is_success() {
             return Err(refused(reply).await);
         }
@@ -228,6 +263,10 @@ async fn refused(reply: reqwest::Response) -> GlassError {
             message: body.error.message,
             request_id: body.error.request_id,
         },
-        Err(_) => GlassError::Refused { code: status.as_u16().to_string(), message: status.to_string(), request_id: "none".into() },
+        Err(_) => GlassError::Refused {
+            code: status.as_u16().to_string(),
+            message: status.to_string(),
+            request_id: "none".into(),
+        },
     }
 }

@@ -47,10 +47,14 @@ impl Identity {
             Ok(bytes) => {
                 let mode = fs::metadata(&path).map_err(|e| GlassError::file(&path, e))?.permissions().mode();
                 if mode & 0o077 != 0 {
-                    return Err(GlassError::file(&path, "other users may read it; chmod 600 it, or delete it and pair again"));
+                    return Err(GlassError::file(
+                        &path,
+                        "other users may read it; chmod 600 it, or delete it and pair again",
+                    ));
                 }
-                let bytes: [u8; 32] =
-                    bytes.try_into().map_err(|_| GlassError::file(&path, "it is not a device key; delete it and pair again"))?;
+                let bytes: [u8; 32] = bytes
+                    .try_into()
+                    .map_err(|_| GlassError::file(&path, "it is not a device key; delete it and pair again"))?;
                 SigningKey::from_bytes(&bytes)
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {

@@ -94,6 +94,7 @@ async fn connection(
     retry: &mut Retry,
 ) -> Result<(), GlassError> {
     let token = api.token(clock.aligned_ms()).await?;
+    api.learn_person(&token).await;
     let unreachable = |why: String| GlassError::Unreachable { url: api.live_url(), why };
     let mut request = api.live_url().into_client_request().map_err(|e| unreachable(e.to_string()))?;
     let bearer = format!("Bearer {token}").parse().map_err(|_| unreachable("the token is no header".into()))?;
@@ -108,7 +109,9 @@ async fn connection(
         Err(_) => return Err(unreachable("no answer".into())),
     };
     let (mut to, mut from) = socket.split();
-    to.send(text(&ClientMessage::Hello { language: language.into() })?).await.map_err(|e| unreachable(e.to_string()))?;
+    to.send(text(&ClientMessage::Hello { language: language.into() })?)
+        .await
+        .map_err(|e| unreachable(e.to_string()))?;
     // What was meant for the old socket is void. Before `Connected`, because its answer is the first message for this one.
     while commands.try_recv().is_ok() {}
     if events.send(Down::Connected).await.is_err() {

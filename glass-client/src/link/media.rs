@@ -31,8 +31,8 @@ use webrtc::{
         track_remote::{TrackRemote, TrackRemoteEvent},
     },
     peer_connection::{
-        PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCPeerConnectionState, RTCSessionDescription,
-        Registry, SettingEngineBuilder, SrtpProtectionProfile,
+        PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCPeerConnectionState,
+        RTCSessionDescription, Registry, SettingEngineBuilder, SrtpProtectionProfile,
     },
 };
 
@@ -51,7 +51,10 @@ pub enum MediaEvent {
     Connected,
     /// Failed or closed by the other side: join again.
     Failed,
-    Pointer { from: Pseudonym, message: PointerMessage },
+    Pointer {
+        from: Pseudonym,
+        message: PointerMessage,
+    },
     /// Somebody asks for a key frame.
     KeyFrame(TrackSource),
 }
@@ -124,7 +127,10 @@ impl Media {
             .with(RTX_DECAP_SLOT, RtxDecap::default())
             .with(
                 Slot::NackGenerator,
-                NackGeneratorBuilder::new().with_interval(Duration::from_millis(20)).with_max_nacks_per_packet(10).build(),
+                NackGeneratorBuilder::new()
+                    .with_interval(Duration::from_millis(20))
+                    .with_max_nacks_per_packet(10)
+                    .build(),
             )
             .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build())
             .with(RTCP_TAP_SLOT, RtcpTap::default());
@@ -194,8 +200,7 @@ impl Media {
             publisher.bind(self.lanes(tracks).await?);
         }
         let fingerprint = answer.sdp.lines().find_map(|l| l.strip_prefix("a=fingerprint:")).map(str::trim);
-        let fingerprint_sig =
-            fingerprint.map(|f| envelope::sign(device_key, &fingerprint_text(self.session, f)));
+        let fingerprint_sig = fingerprint.map(|f| envelope::sign(device_key, &fingerprint_text(self.session, f)));
         Ok(RtcAnswer { rev: offer.rev, sdp: answer.sdp, fingerprint_sig })
     }
 
@@ -204,7 +209,11 @@ impl Media {
         let _ = self.pc.close().await;
     }
 
-    async fn attach(&self, info: &TrackInfo, mid: &str) -> Result<(TrackSource, Arc<TrackLocalStaticRTP>, Negotiated), GlassError> {
+    async fn attach(
+        &self,
+        info: &TrackInfo,
+        mid: &str,
+    ) -> Result<(TrackSource, Arc<TrackLocalStaticRTP>, Negotiated), GlassError> {
         let ssrc: u32 = rand::random();
         let parameters = codec(info.codec);
         let encoding = RTCRtpEncodingParameters {
@@ -233,7 +242,10 @@ impl Media {
     }
 
     /// Payload types and extension ids as agreed.
-    async fn lanes(&self, tracks: Vec<(TrackSource, Arc<TrackLocalStaticRTP>, Negotiated)>) -> Result<Vec<Lane>, GlassError> {
+    async fn lanes(
+        &self,
+        tracks: Vec<(TrackSource, Arc<TrackLocalStaticRTP>, Negotiated)>,
+    ) -> Result<Vec<Lane>, GlassError> {
         let senders = self.pc.get_senders().await;
         let mut lanes = Vec::new();
         for (source, track, mut negotiated) in tracks {
@@ -275,7 +287,9 @@ fn codec(codec: Codec) -> RTCRtpCodecParameters {
     };
     match codec {
         Codec::Vp8 => video("video/VP8", "", 96),
-        Codec::H264 => video("video/H264", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f", 102),
+        Codec::H264 => {
+            video("video/H264", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f", 102)
+        }
         Codec::Opus => RTCRtpCodecParameters {
             rtp_codec: RTCRtpCodec {
                 mime_type: "audio/opus".into(),

@@ -33,10 +33,17 @@ pub fn draw(picture: Option<&Rgba>, instruction: &Instruction, width: u32, heigh
 }
 
 /// The same on a canvas kept warm (of that size).
-pub fn draw_on(canvas: &mut Canvas, picture: Option<&Rgba>, instruction: &Instruction, width: u32, height: u32) -> Rgba {
+pub fn draw_on(
+    canvas: &mut Canvas,
+    picture: Option<&Rgba>,
+    instruction: &Instruction,
+    width: u32,
+    height: u32,
+) -> Rgba {
     canvas.clear();
     let (w, h) = (width as f32, height as f32);
-    let (pw, ph) = picture.map_or((f32::from(instruction.width), f32::from(instruction.height)), |p| (p.width as f32, p.height as f32));
+    let (pw, ph) = picture
+        .map_or((f32::from(instruction.width), f32::from(instruction.height)), |p| (p.width as f32, p.height as f32));
     let scale = (w / pw.max(1.0)).min(h / ph.max(1.0));
     let frame = Frame { w: pw * scale, h: ph * scale, x: (w - pw * scale) / 2.0, y: (h - ph * scale) / 2.0 };
     if let Some(picture) = picture {
