@@ -164,7 +164,7 @@ fn watch(pipeline: Pipeline, tell: impl Fn(String) + Send + 'static) -> Running 
 
 fn words(message: &gst::Message) -> String {
     match message.view() {
-        gst::MessageView::Error(e) => e.error().to_string(),
+        gst::MessageView::Error(e) => e.error().to_string().trim_end_matches('.').to_owned(),
         _ => "it ended".into(),
     }
 }

@@ -273,7 +273,7 @@ pub fn scenes(l: Language, background: Option<&Rgba>) -> Vec<(&'static str, Scen
         ),
         (
             "link-lost",
-            Status { link: Link::Lost, ..live },
+            Status { recording: Recording::Off, watchers: vec![], link: Link::Lost, ..live },
             Screen::LinkLost { since_ms: NOW - 12_000, in_call: true },
             vec![],
             None,
