@@ -19,10 +19,12 @@ const { read } = (await import(join(root, 'tests/footage/barcode.mjs'))) as { re
 
 /** The frame number that a video, canvas or image element shows right now; null where no valid code is seen. */
 export async function frameNumber(element: Locator): Promise<number | null> {
-  const { width, height, luma } = await element.evaluate((e) => {
+  const { width, height, luma } = await element.evaluate((e): { width: number; height: number; luma: number[] } => {
     const source = e as HTMLVideoElement & HTMLImageElement & HTMLCanvasElement;
     const width = source.videoWidth || source.naturalWidth || source.width;
     const height = source.videoHeight || source.naturalHeight || source.height;
+    // No picture yet.
+    if (!width || !height) return { width: 0, height: 0, luma: [] };
     const canvas = new OffscreenCanvas(width, height);
     const context = canvas.getContext('2d')!;
     context.drawImage(source, 0, 0);
@@ -34,6 +36,7 @@ export async function frameNumber(element: Locator): Promise<number | null> {
     const from = Math.floor(height * 0.88);
     return { width, height, luma: luma.slice(from * width) };
   });
+  if (width === 0) return null;
   const from = Math.floor(height * 0.88);
   return read(spec, width, (x, y) => luma[(y - from) * width + x] ?? 0)?.frame ?? null;
 }

@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
 export const root = resolve(import.meta.dirname, '../..');
-const binaries = process.env['LOTSE_PROGRAMS'] ?? join(root, 'target/debug');
+export const binaries = process.env['LOTSE_PROGRAMS'] ?? join(root, 'target/debug');
 const workshop = ['workshop.webm', 'workshop.mp4'].map((f) => join(root, 'tests/footage', f)).find(existsSync) ?? '';
 const bikes = join(root, '.tools/footage/bikes-voice.mp4');
 
