@@ -176,8 +176,8 @@ impl Canvas {
         }
     }
 
-    /// A rounded box, outline inside its edges.
-    pub fn outline(&mut self, x: f32, y: f32, w: f32, h: f32, radius: f32, width: f32, colour: Colour, alpha: u8) {
+    /// A rounded box (x, y, width, height), the line inside its edges.
+    pub fn outline(&mut self, (x, y, w, h): (f32, f32, f32, f32), radius: f32, width: f32, colour: Colour, alpha: u8) {
         let half = width / 2.0;
         if let Some(path) = rounded(x + half, y + half, w - width, h - width, radius - half) {
             self.stroke_path(&path, width, colour, alpha);

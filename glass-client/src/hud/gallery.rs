@@ -24,6 +24,9 @@ use crate::{
     overlay::marks,
 };
 
+/// Name, status, screen, commands, message, marked picture.
+type Row<'a> = (&'static str, Status, Screen, Vec<Command>, Option<&'a str>, Option<Marked>);
+
 const NOW: i64 = 1_763_700_000_000;
 
 /// Writes all pictures; returns how many.
@@ -122,7 +125,7 @@ pub fn scenes(l: Language, background: Option<&Rgba>) -> Vec<(&'static str, Scen
     let marked = with_picture(background);
     let camera = background.cloned().map(Arc::new);
     let summary = |by: Option<&str>, refused| Summary { by: by.map(str::to_owned), done: 3, refused, open: 0 };
-    let list: Vec<(&'static str, Status, Screen, Vec<Command>, Option<&str>, Option<Marked>)> = vec![
+    let list: Vec<Row<'_>> = vec![
         (
             "starting",
             Status { case: None, link: Link::Connecting, ..idle.clone() },

@@ -148,7 +148,7 @@ pub fn bars(canvas: &mut Canvas, x: f32, y: f32, filled: usize, colour: Colour) 
         if i < filled {
             canvas.fill_rounded(left, y + 20.0 - height, 4.6, height, 1.4, colour);
         } else {
-            canvas.outline(left, y + 20.0 - height, 4.6, height, 1.4, 1.4, colour, 255);
+            canvas.outline((left, y + 20.0 - height, 4.6, height), 1.4, 1.4, colour, 255);
         }
     }
 }

@@ -95,10 +95,10 @@ fn commands(canvas: &mut Canvas, list: &[Command]) -> f32 {
         let middle = y + height / 2.0;
         canvas.fill_rounded(x, y, COMMANDS_WIDTH, *height, 14.0, super::BLACK);
         if command.focus {
-            canvas.outline(x, y, COMMANDS_WIDTH, *height, 14.0, 3.0, TEAL, 255);
+            canvas.outline((x, y, COMMANDS_WIDTH, *height), 14.0, 3.0, TEAL, 255);
             canvas.disc(x + 29.0, middle, 17.0, TEAL, 255);
         } else {
-            canvas.outline(x, y, COMMANDS_WIDTH, *height, 14.0, 2.0, WHITE, 102);
+            canvas.outline((x, y, COMMANDS_WIDTH, *height), 14.0, 2.0, WHITE, 102);
             canvas.circle(x + 29.0, middle, 16.0, 2.0, TEAL);
         }
         let number = (i + 1).to_string();
@@ -260,7 +260,7 @@ fn live(canvas: &mut Canvas, l: Language, devices: &[Device], media: bool) {
 fn drawing(canvas: &mut Canvas, l: Language, who: &str) {
     let (x, y, w) = (SAFE_X, 64.0, WIDTH as f32 - 2.0 * SAFE_X);
     let bottom = HEIGHT as f32 - 30.0;
-    canvas.outline(x, y, w, bottom - y, 16.0, 3.0, RED, 255);
+    canvas.outline((x, y, w, bottom - y), 16.0, 3.0, RED, 255);
     let text = match l {
         Language::De => format!("{who} zeichnet"),
         Language::En => format!("{who} is drawing"),
@@ -281,7 +281,7 @@ fn pointing(canvas: &mut Canvas, scene: &Scene, who: &str, at: PictureCoord) {
     if let Some(camera) = &scene.camera {
         canvas.picture(camera, x, y, w, h, 12.0);
     }
-    canvas.outline(x, y, w, h, 12.0, 2.0, WHITE, 255);
+    canvas.outline((x, y, w, h), 12.0, 2.0, WHITE, 255);
     let (dx, dy) = at.to_pixels(w, h);
     let (dx, dy) = (x + dx.clamp(10.0, w - 10.0), y + dy.clamp(10.0, h - 10.0));
     canvas.disc(dx, dy, 10.0, super::BLACK, 165);
@@ -302,7 +302,7 @@ fn instruction(canvas: &mut Canvas, scene: &Scene, shown: &Shown) {
     if let Some(marked) = scene.marked.as_ref().filter(|m| m.instruction == shown.id) {
         canvas.picture(&marked.picture, SAFE_X, y, w, h, 12.0);
     }
-    canvas.outline(SAFE_X, y, w, h, 12.0, 2.0, WHITE, 255);
+    canvas.outline((SAFE_X, y, w, h), 12.0, 2.0, WHITE, 255);
     let bottom = HEIGHT as f32 - SAFE_BOTTOM;
     let title = Style::new(30.0, Ink::Bold, WHITE).line(34.0);
     let words = if shown.instruction.text.trim().is_empty() {

@@ -151,7 +151,7 @@ fn label(canvas: &mut Canvas, frame: &Frame, at: (f32, f32), text: &str, colour:
     let x = at.0.clamp(frame.x + 2.0, (frame.x + frame.w - width - 2.0).max(frame.x + 2.0));
     let y = at.1.clamp(frame.y + 2.0, (frame.y + frame.h - 40.0).max(frame.y + 2.0));
     canvas.fill_rounded(x, y, width, 38.0, 9.0, BLACK);
-    canvas.outline(x, y, width, 38.0, 9.0, 2.5, colour, 255);
+    canvas.outline((x, y, width, 38.0), 9.0, 2.5, colour, 255);
     canvas.text(x + 12.0, y + 6.0, &text, style);
 }
 
