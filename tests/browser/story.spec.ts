@@ -31,6 +31,8 @@ test.beforeAll(async () => {
       '--use-fake-ui-for-media-stream',
       '--use-fake-device-for-media-stream',
       '--autoplay-policy=no-user-gesture-required',
+      // Without any network but loopback, media has to use loopback too.
+      ...(process.env['LOTSE_OFFLINE'] ? ['--allow-loopback-in-peer-connection'] : []),
       // Chromium's own look-ups of its maker's hosts are not the pages' doing.
       '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1',
     ],

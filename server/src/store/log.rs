@@ -4,7 +4,7 @@
 //! Never: waits for a reader. Elsewhere: checks (`case`, `intake`), fan-out (`live::hub`).
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, hash_map::Entry},
     sync::Arc,
 };
 
@@ -543,14 +543,16 @@ async fn case<'a>(
     keys: &ServerKeys,
     id: CaseId,
 ) -> Result<&'a mut CaseState, Error> {
-    if !cases.contains_key(&id) {
-        let mut case = CaseState::load(db, id).await?.ok_or(Code::NoSuchCase)?;
-        if let Some(seq) = case.card_seq {
-            case.card = reader::events(db, keys, id, seq - 1, 1).await?.pop().map(|e| e.sent);
+    match cases.entry(id) {
+        Entry::Occupied(known) => Ok(known.into_mut()),
+        Entry::Vacant(place) => {
+            let mut case = CaseState::load(db, id).await?.ok_or(Code::NoSuchCase)?;
+            if let Some(seq) = case.card_seq {
+                case.card = reader::events(db, keys, id, seq - 1, 1).await?.pop().map(|e| e.sent);
+            }
+            Ok(place.insert(case))
         }
-        cases.insert(id, case);
     }
-    case_in(cases, id)
 }
 
 fn case_in(cases: &mut HashMap<CaseId, CaseState>, id: CaseId) -> Result<&mut CaseState, Error> {
