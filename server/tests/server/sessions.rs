@@ -14,7 +14,7 @@ use crate::kit::{Scene, World, fresh_item_key, inline};
 #[tokio::test]
 async fn a_socket_that_comes_back_in_time_was_never_gone() {
     let world = World::start().await;
-    let mut scene = Scene::recorded(&world).await;
+    let scene = Scene::recorded(&world).await;
     drop(scene.expert.0);
     let mut back = world.login("expert").await.connect().await;
     back.open_after(scene.case, 0).await;
