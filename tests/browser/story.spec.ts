@@ -170,7 +170,7 @@ test('a leaking pump is repaired from afar, and it can be proven', async () => {
   });
 
   await test.step('a call without recording keeps no picture and no voice', async () => {
-    const before = mediaBytes();
+    const pumpCase = caseOf(expert);
     await expert.goto(`${programs.url}/cases`);
     await take(expert, 'Rental bike loses its chain', 'Take and record');
     await expect.poll(async () => (await bike.state())['screen']).toBe('consent');
@@ -188,7 +188,9 @@ test('a leaking pump is repaired from afar, and it can be proven', async () => {
     await expert.getByRole('radio', { name: 'Still open' }).click();
     await expert.getByRole('button', { name: 'End session' }).click();
     await expect(expert.getByText('The session has ended.')).toBeVisible();
-    expect(mediaBytes()).toBe(before);
+    expect(caseOf(expert)).not.toBe(pumpCase);
+    expect(mediaBytes(pumpCase), 'the recorded case has its fragments under its id').toBeGreaterThan(0);
+    expect(mediaBytes(caseOf(expert))).toBe(0);
   });
 
   let bundle = '';
@@ -388,13 +390,18 @@ function loudness(samples: Float32Array): number {
   return best;
 }
 
-/** Bytes of media fragments on the archivist's disk. */
-function mediaBytes(): number {
+/** The case a page shows. */
+function caseOf(page: Page): string {
+  return new URL(page.url()).pathname.split('/')[2] ?? '';
+}
+
+/** Bytes of media fragments on the archivist's disk, of one case or of all. */
+function mediaBytes(ofCase = ''): number {
   const count = (folder: string): number =>
     readdirSync(folder, { withFileTypes: true }).reduce((sum, entry) => {
       const path = join(folder, entry.name);
       if (entry.isDirectory()) return sum + count(path);
-      return /media|segment|fragment|[0-9a-f]{64}/.test(path) ? sum + statSync(path).size : sum;
+      return path.includes(ofCase) && /fragments/.test(path) ? sum + statSync(path).size : sum;
     }, 0);
   return count(join(programs.folder, 'archivist'));
 }
