@@ -65,4 +65,5 @@ check: setup-checks $(PAGES) ## format, lint, types, licences, bindings, depende
 	(cd tests/browser && npm run check)
 
 bench: build ## measure, and write docs/BENCHMARKS.md
-	cd tests/browser && npm run bench
+	cargo build --locked --workspace --examples
+	node tests/bench.mjs
