@@ -122,7 +122,11 @@ impl Recorder {
                 continue;
             }
             let resume = self.resume.remove(&info.track);
-            self.tracks.insert(info.track, Track::new(self.session, *owner, info.clone(), resume));
+            let mut track = Track::new(self.session, *owner, info.clone(), resume);
+            if self.coverage.contains_key(&(*owner, info.source)) {
+                track.set_came_back();
+            }
+            self.tracks.insert(info.track, track);
         }
     }
 

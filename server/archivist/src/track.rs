@@ -195,6 +195,11 @@ impl Track {
         self.why = Some(GapWhy::Disk);
     }
 
+    /// This source was recorded before and was away: what lies between is missing.
+    pub fn set_came_back(&mut self) {
+        self.why = Some(GapWhy::LinkLost);
+    }
+
     /// Packets were dropped before they came here because the disk was too slow.
     pub fn set_disk_slow(&mut self) {
         self.why = Some(GapWhy::Disk);
