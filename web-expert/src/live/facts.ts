@@ -2,6 +2,7 @@
 //
 // frame(): FrameId of the picture on screen. painted(): the last 300 pictures as [unwrapped RTP, server UTC in ms
 // when it was to appear], for glass-to-glass measurements.
+// Elsewhere: the same of a replay (replay/facts.ts).
 
 import type { FrameId } from '@bindings/ids';
 
@@ -18,8 +19,12 @@ export const facts = {
 };
 
 declare global {
+  interface Lotse {
+    frame(): FrameId | null;
+    painted(): [number, number][];
+  }
   interface Window {
-    lotse?: { frame(): FrameId | null; painted(): [number, number][] };
+    lotse?: Lotse;
   }
 }
 

@@ -2,8 +2,9 @@
 //
 // Owns: play, pause, speed, seeking, keeping voices within 40 ms. Elsewhere: loading (lane.ts).
 
+import { replayFacts, type ReplayFact } from './facts';
 import { LanePlayer, type LaneProblem, type LoadFragment } from './lane';
-import { nextStart, pieceAt, stepFrame, type Lane, type Timeline } from './timeline';
+import { frameAt, nextStart, pieceAt, stepFrame, type Lane, type Timeline } from './timeline';
 
 export const RATES = [0.5, 0.75, 1, 1.25, 1.5, 2] as const;
 /** A voice further off than this is corrected by speed, further than JUMP by a jump. */
@@ -42,6 +43,7 @@ export class Player {
   ) {
     this.line = line;
     this.#frame = requestAnimationFrame(this.#tick);
+    replayFacts.from(this.#fact);
   }
 
   get videoLane(): Lane | null {
@@ -80,6 +82,7 @@ export class Player {
   close(): void {
     this.#closed = true;
     cancelAnimationFrame(this.#frame);
+    replayFacts.none(this.#fact);
   }
 
   play(): void {
@@ -206,6 +209,19 @@ export class Player {
     const e = this.#video?.element;
     if (e && this.#video?.has(this.time) && Math.abs(e.currentTime - this.time) < PICTURE_S) this.time = e.currentTime;
   }
+
+  #fact = (): ReplayFact => {
+    const e = this.#video?.element;
+    const here = this.videoLane && frameAt(this.videoLane, this.time);
+    return {
+      time: this.time,
+      element: e?.currentTime ?? null,
+      seeking: e?.seeking ?? false,
+      frame: here?.frame ?? null,
+      frame_start: here?.from ?? null,
+      next_frame_start: here?.next ?? null,
+    };
+  };
 
   #changed(): void {
     const all = [this.#video, ...this.#voices].filter((p): p is LanePlayer => p !== null);

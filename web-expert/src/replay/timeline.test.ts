@@ -4,7 +4,7 @@ import type { SegmentPayload } from '@bindings/payload';
 import type { Session } from '@bindings/session';
 import { describe, expect, it } from 'vitest';
 import { newCaseView, type Segment } from '../protocol/fold';
-import { buildTimeline, frameTimes, loudness, nextStart, pieceAt, stepFrame, stepMoment, timeOfFrame } from './timeline';
+import { buildTimeline, frameAt, frameTimes, loudness, nextStart, pieceAt, stepFrame, stepMoment, timeOfFrame } from './timeline';
 
 const SESSION: Session = { id: 's', caller: 'ann', called_at_ms: 1_000_000, participants: {}, ended_at_ms: 1_060_000 };
 
@@ -81,6 +81,10 @@ describe('lanes', () => {
     expect(stepFrame(lane, 13.6, 1)).toBeNull();
     expect(timeOfFrame(two.lanes, { track: 'main', rtp: 225_000 })).toBe(12.5);
     expect(timeOfFrame(two.lanes, { track: 'main', rtp: 360_000 })).toBeNull();
+    expect(frameAt(lane, 12.7)).toEqual({ frame: { track: 'main', rtp: 225_000 }, from: 12.5, next: 13 });
+    expect(frameAt(lane, 11.99)).toEqual({ frame: { track: 'main', rtp: 135_000 }, from: 11.5, next: 12 });
+    expect(frameAt(lane, 13.9)?.next).toBe(14);
+    expect(frameAt(lane, 9)).toBeNull();
   });
 
   it('draws loudness where something was recorded, and only there', () => {

@@ -148,6 +148,18 @@ export function frameTimes(p: Piece): number[] {
   return p.segment.body.frame_ticks.map((tick) => p.from + tick / p.rate);
 }
 
+/** The recorded frame that stands at `t`, and when it is followed by the next one, both on the line; null where there is none. */
+export function frameAt(lane: Lane, t: number): { frame: FrameId; from: number; next: number } | null {
+  const p = pieceAt(lane, t);
+  if (!p) return null;
+  const starts = frameTimes(p);
+  const i = starts.findLastIndex((from) => from <= t + 1e-6);
+  if (i < 0) return null;
+  const { info, rtp_start, frame_ticks } = p.segment.body;
+  const after = nextStart(lane, starts[i]!) ?? p.to;
+  return { frame: { track: info.track, rtp: rtp_start + frame_ticks[i]! }, from: starts[i]!, next: starts[i + 1] ?? after };
+}
+
 /** The middle of the frame `by` frames after the one shown at `t`; null at either end of the lane. */
 export function stepFrame(lane: Lane, t: number, by: 1 | -1): number | null {
   const i = Math.max(0, lane.pieces.findLastIndex((p) => p.from <= t + 1e-6));
