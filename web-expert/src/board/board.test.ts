@@ -4,7 +4,6 @@ import type { Annotation, StrokePoint } from '@bindings/payload';
 import { describe, expect, it } from 'vitest';
 import { contain, FULL, toPicture, toPixels } from './coords';
 import { timeOf, unwrap } from './frame';
-import { reconcile, type SentOp } from './reconcile';
 import { add, change, erase, newScene, nextStep, redo, undo, visible, type BoardMark, type Scene } from './scene';
 import { begin, extend, finish, hit, MAX_POINTS, moved, place, TOOLS } from './tools';
 
@@ -74,25 +73,6 @@ describe('scene', () => {
     const s = add(add(newScene(), step('a', 1)), step('b', 2));
     expect(nextStep(s.ops)).toBe(3);
     expect(nextStep(erase(s, 'b').ops)).toBe(2);
-  });
-});
-
-describe('reconcile', () => {
-  const one: SentOp[] = [
-    { author: 'ann', n: 1, at_ms: 10, op: { op: 'add', mark: step('a', 1) } },
-    { author: 'ann', n: 2, at_ms: 30, op: { op: 'erase', id: 'b' } },
-  ];
-  const two: SentOp[] = [
-    { author: 'ben', n: 1, at_ms: 40, op: { op: 'add', mark: step('b', 2) } },
-    { author: 'ben', n: 2, at_ms: 50, op: { op: 'restore', id: 'a' } },
-  ];
-  const show = (ops: SentOp[]) => visible(ops.map((o) => o.op)).map((m) => m.id);
-
-  it('gives the same picture both ways round, and twice is once', () => {
-    expect(reconcile(one, two)).toEqual(reconcile(two, one));
-    expect(reconcile(reconcile(one, two), one)).toEqual(reconcile(one, two));
-    // The erase was made before the other author's mark arrived: it still holds.
-    expect(show(reconcile(one, two))).toEqual(['a']);
   });
 });
 

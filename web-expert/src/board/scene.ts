@@ -1,7 +1,7 @@
 // The marks on one frozen picture as operations that are only ever added: add, erase, restore, change.
 //
 // Owns: what is visible and undo/redo. Never: forgets an operation.
-// Elsewhere: merging of two authors' operations (reconcile.ts), making marks (tools.ts), showing them (Marks.svelte).
+// Elsewhere: making marks (tools.ts), showing them (Marks.svelte).
 
 import type { Annotation } from '@bindings/payload';
 

@@ -18,6 +18,8 @@ const POINTER_CHANNEL = 'pointer';
 const MAX_POINTER_BYTES = 1_200;
 /** Pointer and pen are dropped, not queued, when this much waits already. */
 const MAX_POINTER_BUFFERED = 16 * 1024;
+/** A pointer that says nothing for this long is taken away; the pen in motion speaks five times a second. */
+const POINTER_KEPT_MS = 1_500;
 /** Speaking is looked at five times a second. */
 const SPEAK_MS = 200;
 /** Audio level (0..1) above which somebody speaks. */
@@ -42,7 +44,8 @@ export class RtcSession {
   downlinks: Downlink[] = $state.raw([]);
   /** Pseudonyms that speak now. */
   speaking: Record<string, boolean> = $state({});
-  pointer: { from: string; message: PointerMessage } | null = $state.raw(null);
+  /** Where others point, or that they draw: pseudonym → newest message. */
+  pointers: Record<string, PointerMessage> = $state({});
 
   #pc: RTCPeerConnection | null = null;
   #channel: RTCDataChannel | null = null;
@@ -51,6 +54,7 @@ export class RtcSession {
   #attempt = 0;
   #timers: number[] = [];
   #watchdog = 0;
+  #fading = new Map<string, number>();
   #offers: Promise<void> = Promise.resolve();
   #off: (() => void)[] = [];
   #wanted = false;
@@ -159,6 +163,7 @@ export class RtcSession {
     this.#lines.clear();
     this.downlinks = [];
     this.speaking = {};
+    this.pointers = {};
   }
 
   #received(m: ServerMessage): void {
@@ -251,7 +256,13 @@ export class RtcSession {
   #pointed(text: string): void {
     try {
       const { from, data } = JSON.parse(text) as { from: string; data: PointerMessage };
-      if (typeof from === 'string' && data) this.pointer = { from, message: data };
+      if (typeof from !== 'string') return;
+      clearTimeout(this.#fading.get(from));
+      if (data.t === 'off') delete this.pointers[from];
+      else {
+        this.pointers[from] = data;
+        this.#fading.set(from, window.setTimeout(() => delete this.pointers[from], POINTER_KEPT_MS));
+      }
     } catch {
       // Unreliable by design: a message that cannot be read is as good as lost.
     }

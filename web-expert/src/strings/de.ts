@@ -208,7 +208,7 @@ export const de = {
     },
     failedSend: 'Die Anweisung ging nicht hinaus.',
     tooLargeRelay: 'Das Bild war zu groß für ein Gespräch ohne Aufnahme. Zeichnen Sie auf einem neuen Standbild.',
-    pointerHere: (who: string) => `${who} zeigt`,
+    draws: (who: string) => `${who} zeichnet`,
   },
   receipts: {
     sending: 'Wird gesendet',

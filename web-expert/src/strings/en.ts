@@ -210,7 +210,7 @@ export const en: typeof de = {
     },
     failedSend: 'The instruction did not go out.',
     tooLargeRelay: 'The picture was too large for a call without recording. Draw on a new still picture.',
-    pointerHere: (who: string) => `${who} points`,
+    draws: (who: string) => `${who} is drawing`,
   },
   receipts: {
     sending: 'Sending',
