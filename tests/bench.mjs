@@ -1,14 +1,18 @@
-// Measures and writes docs/BENCHMARKS.md. Usage: node tests/bench.mjs [rounds], by default 5.
+// Measures and writes docs/BENCHMARKS.md. Usage: node tests/bench.mjs [rounds of forwarding] [minutes of the session], by default 5 and 30.
+// With 0 minutes the page takes over the session measured last.
 //
 // Owns: the page of figures. Never: asserts one. What is not measured yet stands in docs/PLAN.md.
 
 import { spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
 import { join, resolve } from 'node:path';
 
+import { sessionPage } from './bench/session.mjs';
+
 const root = resolve(import.meta.dirname, '..');
 const rounds = Number(process.argv[2] ?? 5);
+const minutes = Number(process.argv[3] ?? 30);
 const viewers = [10, 100];
 
 const round = () => {
@@ -32,6 +36,17 @@ const rows = viewers.map(
     `| ${n} | ${spread(n, 'cpu_us_per_packet', 2)} | ${spread(n, 'latency_p50_ms', 2)} | ${spread(n, 'latency_p99_ms', 2)} | ${spread(n, 'delivered_pct', 1)} |`,
 );
 
+const measured = join(root, 'tests/out/bench/session.json');
+if (minutes > 0) {
+  const run = spawnSync('npx', ['playwright', 'test', '--config', 'bench.config.ts'], {
+    cwd: join(root, 'tests/browser'),
+    env: { ...process.env, LOTSE_BENCH_MINUTES: String(minutes) },
+    stdio: 'inherit',
+  });
+  if (run.status !== 0) throw new Error('the session could not be measured');
+}
+const session = existsSync(measured) ? sessionPage(JSON.parse(readFileSync(measured, 'utf8'))) : '';
+
 writeFileSync(
   join(root, 'docs/BENCHMARKS.md'),
   `# Figures
@@ -46,6 +61,7 @@ One publisher of 2 Mbit/s in bursts of 30 frames a second, AES-128-GCM, loopback
 | Viewers | CPU per packet, µs | delay p50, ms | delay p99, ms | delivered, % |
 |---|---|---|---|---|
 ${rows.join('\n')}
-`,
+
+${session}`,
 );
 console.log(rows.join('\n'));

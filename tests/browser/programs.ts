@@ -61,6 +61,10 @@ class Program {
     return this;
   }
 
+  get pid(): number | undefined {
+    return this.child?.pid;
+  }
+
   /** Ends it; `SIGKILL` is the power cut. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     const child = this.child;
@@ -79,7 +83,7 @@ export class Glasses {
   constructor(
     readonly program: Program,
     readonly wear: string,
-    private readonly folder: string,
+    readonly folder: string,
   ) {}
 
   /** What the wear page's /state says now. */
@@ -135,10 +139,13 @@ export class Programs {
   glasses: Glasses[] = [];
   url = '';
 
-  private constructor(readonly folder: string) {}
+  private constructor(
+    readonly folder: string,
+    private readonly helmets: readonly string[],
+  ) {}
 
-  static async start(): Promise<Programs> {
-    const programs = new Programs(mkdtempSync(join(tmpdir(), 'lotse-story-')));
+  static async start(helmets: readonly string[] = ['helmet-1', 'helmet-2']): Promise<Programs> {
+    const programs = new Programs(mkdtempSync(join(tmpdir(), 'lotse-story-')), helmets);
     try {
       await programs.startAll();
     } catch (e) {
@@ -156,7 +163,7 @@ export class Programs {
       LOTSE_DATA_KEYS: join(this.folder, 'server-keys'),
       LOTSE_MEDIA_UDP_PORT: '0',
       LOTSE_ARCHIVE_URL: `http://127.0.0.1:${archive}`,
-      LOTSE_PAGES_DIR: join(root, 'web-expert/dist'),
+      LOTSE_PAGES_DIR: process.env['LOTSE_PAGES'] ?? join(root, 'web-expert/dist'),
     };
     this.url = `http://127.0.0.1:${http}`;
     const seed = spawnSync(join(binaries, 'lotse-server'), ['admin', 'seed-demo'], {
@@ -179,7 +186,7 @@ export class Programs {
       LOTSE_DATA_DIR: join(this.folder, 'archivist'),
       LOTSE_DATA_KEYS: join(this.folder, 'archivist-keys'),
     }).start();
-    for (const [i, name] of ['helmet-1', 'helmet-2'].entries()) {
+    for (const [i, name] of this.helmets.entries()) {
       const folder = join(this.folder, name);
       mkdirSync(join(folder, 'hud'), { recursive: true });
       const program = this.program(name, 'lotse-glass', ['run'], {

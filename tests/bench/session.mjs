@@ -1,0 +1,68 @@
+// The part of docs/BENCHMARKS.md about one recorded session, from what tests/browser/bench.ts wrote.
+//
+// Owns: the words around the figures. Never: a figure of its own.
+
+const ms = (v) => (Math.abs(v) < 10 ? v.toFixed(1) : Math.round(v).toString());
+const row = (name, s, unit = ms) => (s ? `| ${name} | ${s.n} | ${unit(s.min)} | ${unit(s.p50)} | ${unit(s.p95)} | ${unit(s.max)} |` : `| ${name} | 0 | | | | |`);
+
+export function sessionPage(s) {
+  const [first, last] = s.usage;
+  const cpu = (name) => ((100 * (last[name].cpu_s - first[name].cpu_s)) / ((last[name].at_ms - first[name].at_ms) / 1000)).toFixed(0);
+  const kept = Object.values(s.browser);
+  const video = kept.find((k) => k.framesDecoded);
+  const voice = kept.filter((k) => k.jitterBufferEmittedCount && !k.framesDecoded).sort((a, b) => b.jitterBufferEmittedCount - a.jitterBufferEmittedCount)[0];
+  // Both count in emitted units: seconds of all pictures together, and of all samples together.
+  const buffered = (k) => Math.round((1000 * k.jitterBufferDelay) / k.jitterBufferEmittedCount);
+  const sec = (v) => v.toFixed(1);
+
+  return `## One recorded session
+
+\`tests/browser/bench.ts\`: the real programs and Chromium (headless, no graphics card) on this machine, glasses with the workshop clip (1280x720, 25 pictures a second,
+VP8), one expert, a second one coming and going, the archivist recording. ${s.at} UTC, ${sec(s.minutes)} min, load ${s.load.toFixed(1)} before and ${s.load_after.toFixed(1)} after it; development profile, loopback.
+A percentile is the measured value of the nearest rank.
+
+| ms | n | min | p50 | p95 | max |
+|---|---|---|---|---|---|
+${[
+    row('capture → painted in Chromium', s.glass_to_glass),
+    row('Enter → presented on the HUD', s.enter_to_present),
+    row('join: answer clicked → first picture painted', s.join_picture),
+    row('before it: page opened anew → the answer can be clicked', s.join_open),
+    row('mouth → ear', s.mouth_to_ear),
+    row('picture later than sound at the expert (negative: earlier)', s.skew),
+    row('replay: click on the time line → right picture painted', s.seek),
+  ].join('\n')}
+
+**Marks on the picture meant: ${s.marks.archive} of ${s.marks.n}** by the archive, **${s.marks.display} of ${s.marks.n}** by the glasses' display; \`exact\` was claimed for ${s.marks.exact}.
+**Seeks that showed the picture of the asked time: ${s.seeks.right} of ${s.seeks.n}.**
+
+How each was measured, and how far it may be off:
+
+- **Clocks.** One machine, one clock; still every time goes through the product's own mapping to server UTC, so its errors are in the figures. What the page
+  took for server time was off by ${ms(s.clock.page_error.min)} to ${ms(s.clock.page_error.max)} ms (checked with \`Date.now\`, which has whole milliseconds), the glasses by ${s.clock.glasses_error.min.toFixed(2)} to ${s.clock.glasses_error.max.toFixed(2)} ms; the track announces ${s.clock.announced_offset.toFixed(2)} ms. RTP time by the announced
+  \`rtp_base\` and \`start_us\` against the sender reports that the archive kept: ${s.clock.mapping.min.toFixed(3)} to ${s.clock.mapping.max.toFixed(3)} ms (n = ${s.clock.mapping.n}).
+- **Capture → painted.** From the instant at which the clip hands a picture to the encoder (as its RTP time says) to \`expectedDisplayTime\` of \`requestVideoFrameCallback\`, for every picture that the
+  page's \`window.lotse.painted()\` kept. Exposure before it and a display after it are not in it.
+- **Enter → presented.** From the key's event time to \`at_us\` of the line in hud.jsonl that shows this instruction. In between: compressing and uploading the Snapshot, the commit with its fsync,
+  fan-out, decoding the frame from the ring, drawing. The expert draws one stroke; DONE is said after each.
+- **Marks.** Pen down freezes; the bar code is read from the frozen picture before Enter. After the session the committed FrameId's RTP time is looked up in the downloaded bundle: \`frame_ticks\` of the
+  recorded fragment names the picture, ffmpeg decodes it, its bar code is compared. Independently the glasses' display, drawn from their own ring for this FrameId, is read.
+- **Join.** A second expert opens the running session's page ${s.join_picture?.n ?? 0} times (a full load each time; the first time with a new answer, then "Back to the call"). The person's time to read the question is left out: the
+  first figure ends when the button is there, the second begins with its click and ends with the first picture's \`expectedDisplayTime\`.
+- **Mouth → ear.** ${s.claps.heard} of the clip's ${s.claps.n} claps. Capture: the click's RTP time in the archived voice, less the 6.5 ms by which Opus is late, through the track's mapping. Ear: an AudioWorklet on the stream that the page plays, its
+  sample turned to time by \`getOutputTimestamp\`. This includes Chromium's output latency of ${s.output_latency ? ms(s.output_latency.p50) : '?'} ms (a null device: no sound card here) and the worklet's own queue of at most 10 ms or so, which the page's
+  own \`<audio>\` does not have. The sound of the clip is 5 ms shorter than its picture, so a click is captured up to 40 ms before its flash (measured: ${s.source_skew ? `${ms(s.source_skew.min)} to ${ms(s.source_skew.max)} ms` : '?'}); both are timed by themselves, so the
+  figures are free of it.
+- **Seek.** As manager, in the recording of this session, at random places where something was recorded; from the pointer's event time to \`expectedDisplayTime\` of the first picture whose media time lies in the frame that the archive's
+  \`frame_ticks\` have there. Its bar code is compared with the decoded fragment's.
+
+The glasses captured ${s.frames.captured} pictures since their start and encoded ${s.frames.encoded}; the archive holds ${s.recorded} in ${s.segments} fragments of all tracks. The page decoded ${video?.framesDecoded ?? '?'}, dropped ${video?.framesDropped ?? '?'}, froze ${video?.freezeCount ?? '?'} times
+(${sec(video?.totalFreezesDuration ?? 0)} s in all); on average a picture waited ${video ? buffered(video) : '?'} ms in the jitter buffer and the voice ${voice ? buffered(voice) : '?'} ms.
+
+| program | CPU, % of a core | memory at first, MB | at the end, MB |
+|---|---|---|---|
+${Object.keys(first)
+  .map((name) => `| ${name} | ${cpu(name)} | ${first[name].rss_mb.toFixed(0)} | ${last[name].rss_mb.toFixed(0)} |`)
+  .join('\n')}
+`;
+}

@@ -1,0 +1,246 @@
+/**
+ * One recorded session with the real programs and a real Chromium, measured: `make bench`, or
+ * `LOTSE_BENCH_MINUTES=2 npm run bench` to try it.
+ *
+ * Owns: what happens when. Writes tests/out/bench/session.json. Never: asserts a figure.
+ * Elsewhere: how each is watched and computed (`bench/`), the page of figures (`tests/bench.mjs`).
+ */
+import { copyFileSync, cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { loadavg } from 'node:os';
+import { join } from 'node:path';
+
+import { type Browser, type Page, expect, test } from '@playwright/test';
+
+import { Archive, numberOnDisplay } from './bench/archive.ts';
+import { claps, mappingError, painted, spread } from './bench/figures.ts';
+import { answer, download, end, openBrowser, penDown, person, replay, take } from './bench/people.ts';
+import { seeker } from './bench/seek.ts';
+import { type Usage, usageOf } from './bench/usage.ts';
+import { Watch, numberOn } from './bench/watch.ts';
+import { Programs, root } from './programs.ts';
+
+const minutes = Number(process.env['LOTSE_BENCH_MINUTES'] ?? 30);
+/** As many as a session of 30 minutes has; a short one has fewer. */
+const MARKS = Math.min(200, Math.floor(minutes * 10));
+const JOINS = Math.min(20, Math.max(2, Math.floor(minutes * 0.7)));
+const SEEKS = Math.min(100, Math.floor(minutes * 10));
+/** The page keeps 300 pictures, 12 s. */
+const COLLECT_MS = 4_000;
+const TITLE = 'Mechanical seal leaks';
+const out = join(root, 'tests/out/bench');
+
+type Mark = { instruction: string; frozen: number | null; file: string; enter_ms: number; shown_ms: number };
+type Join = { open_ms: number; picture_ms: number };
+
+let programs: Programs;
+let browser: Browser;
+
+test.beforeAll(async () => {
+  rmSync(out, { recursive: true, force: true });
+  mkdirSync(out, { recursive: true });
+  // Pages of its own: nobody builds them anew under a running session, and the tap comes from the pages' own address.
+  const pages = join(out, 'pages');
+  cpSync(join(root, 'web-expert/dist'), pages, { recursive: true });
+  for (const script of ['tap.js', 'clicks.js']) cpSync(join(import.meta.dirname, 'bench', script), join(pages, script));
+  process.env['LOTSE_PAGES'] = pages;
+  programs = await Programs.start(['helmet-1']);
+  browser = await openBrowser();
+});
+
+test.afterAll(async () => {
+  await browser?.close();
+  await programs?.stop();
+});
+
+test(`figures of a session of ${minutes} min`, async () => {
+  const load = loadavg()[0]!;
+  const glasses = programs.glasses[0]!;
+  const random = seeded(7);
+  let watch!: Watch;
+  const expert = await person(browser, programs, 'expert', async (page) => {
+    watch = await Watch.on(page);
+  });
+  await take(expert, TITLE);
+  await expect.poll(async () => (await glasses.state())['screen']).toBe('consent');
+  await glasses.say('YES_RECORD');
+  await expect.poll(() => numberOn(expert.getByTestId('live-video')).catch(() => null)).not.toBeNull();
+  await recording(expert);
+  await watch.listen();
+  await expert.keyboard.press('p');
+  const live = expert.url();
+  const second = await person(browser, programs, 'expert2', async (page) => {
+    await Watch.on(page);
+  });
+
+  const marks: Mark[] = [];
+  const joins: Join[] = [];
+  const offsets: number[] = [];
+  const usage: Record<string, Usage>[] = [];
+  const began = performance.now();
+  const length = minutes * 60_000;
+  const evenly = (n: number, what: () => Promise<unknown>) => Array.from({ length: n }, (_, i) => ({ at: 5_000 + ((length - 15_000) * (i + 0.5)) / n, what }));
+  const plan = [
+    ...evenly(MARKS, async () => marks.push(await mark(expert, watch, marks, random))),
+    ...evenly(JOINS, async () => {
+      joins.push(await join2(second, live));
+      await recording(expert);
+    }),
+    ...evenly(Math.floor(length / COLLECT_MS), () => watch.collect()),
+    ...evenly(Math.max(2, Math.floor(minutes)), async () => {
+      offsets.push(Number((await glasses.state())['clock_offset_us']) / 1000);
+      usage.push(used());
+    }),
+  ].sort((a, b) => a.at - b.at);
+  for (const { at, what } of plan) {
+    await new Promise((done) => setTimeout(done, began + at - performance.now()));
+    await what();
+  }
+  await new Promise((done) => setTimeout(done, began + length - performance.now()));
+  await watch.collect();
+  const stats = await watch.stats();
+  const frames = (await glasses.state())['frames'];
+  const lasted_s = (performance.now() - began) / 1000;
+  await end(expert);
+  await expect.poll(async () => (await glasses.state())['session']).toBeNull();
+  await glasses.program.stop();
+  await expert.context().close();
+  await second.context().close();
+
+  const manager = await person(browser, programs, 'manager', async (page) => {
+    await Watch.on(page);
+  });
+  await replay(manager, new RegExp(TITLE));
+  await expect.poll(() => numberOn(manager.getByTestId('replay-video')).catch(() => null), { timeout: 120_000 }).not.toBeNull();
+  const seek = await seeker(manager);
+  const seeks = [];
+  while (seeks.length < SEEKS) {
+    const sought = await seek(random());
+    if (sought.rtp !== null) seeks.push(sought);
+  }
+  const bundle = await download(manager, programs.folder);
+  await manager.context().close();
+
+  const archive = new Archive(bundle, join(programs.folder, 'bundle'));
+  const main = watch.track('main');
+  const numbers = archive.numbers(main.track);
+  const committed = new Map(archive.instructions.map((i) => [i.id, i]));
+  const compared = marks.map((m) => {
+    const i = committed.get(m.instruction);
+    return { ...m, rtp: i?.frame.rtp ?? null, confidence: i?.confidence, archived: i ? (numbers.get(i.frame.rtp) ?? null) : null, displayed: numberOnDisplay(join(out, m.file)) };
+  });
+  const four = claps(watch, numbers, archive.clicks(watch.track('voice').track));
+  const sought = seeks.map((s) => ({ ...s, archived: s.rtp === null ? null : (numbers.get(s.rtp) ?? null) }));
+  const heard = four.filter((c) => c.heard_ms !== null);
+
+  writeFileSync(join(out, 'raw.json'), JSON.stringify({ compared, four, sought, joins, offsets, clocks: watch.clocks, heard: watch.heard, usage, stats, gaps: archive.gaps }, null, 1));
+  writeFileSync(
+    join(out, 'session.json'),
+    JSON.stringify(
+      {
+        at: new Date().toISOString().slice(0, 16),
+        minutes: lasted_s / 60,
+        load,
+        load_after: loadavg()[0],
+        frames,
+        recorded: numbers.size,
+        gaps: archive.gaps.length,
+        segments: archive.segments.length,
+        browser: stats,
+        usage: [usage[0], usage.at(-1)],
+        clock: {
+          page_error: spread(watch.clocks.map((c) => c.offset_ms - c.wall_ms)),
+          glasses_error: spread(offsets),
+          announced_offset: main.clock_offset_us / 1000,
+          mapping: spread(mappingError(archive)),
+        },
+        glass_to_glass: spread(painted(watch)),
+        enter_to_present: spread(marks.map((m) => m.shown_ms - m.enter_ms)),
+        marks: {
+          n: compared.length,
+          exact: compared.filter((m) => m.confidence === 'exact').length,
+          archive: compared.filter((m) => m.frozen !== null && m.frozen === m.archived).length,
+          display: compared.filter((m) => m.frozen !== null && m.frozen === m.displayed).length,
+        },
+        join_open: spread(joins.map((j) => j.open_ms)),
+        join_picture: spread(joins.map((j) => j.picture_ms)),
+        claps: { n: four.length, heard: heard.length },
+        source_skew: spread(four.map((c) => c.click_ms - c.flash_ms)),
+        mouth_to_ear: spread(heard.map((c) => c.heard_ms! - c.click_ms)),
+        output_latency: spread(watch.heard.map((h) => h.latency_ms)),
+        skew: spread(heard.filter((c) => c.painted_ms !== null).map((c) => c.painted_ms! - c.flash_ms - (c.heard_ms! - c.click_ms))),
+        seek: spread(sought.map((s) => s.took_ms ?? NaN)),
+        seeks: { n: sought.length, right: sought.filter((s) => s.number !== null && s.number === s.archived).length, nothing: sought.filter((s) => s.took_ms === null).length },
+      },
+      null,
+      1,
+    ),
+  );
+});
+
+/** Pen down, a stroke, Enter; ends when the glasses show it and the technician has said DONE. */
+async function mark(expert: Page, watch: Watch, before: readonly Mark[], random: () => number): Promise<Mark> {
+  const glasses = programs.glasses[0]!;
+  const anywhere = (): [number, number] => [0.25 + 0.5 * random(), 0.15 + 0.5 * random()];
+  const pen = await penDown(expert, anywhere());
+  const still = expert.getByTestId('frozen-picture');
+  await expect(still).toBeVisible();
+  let frozen: number | null = null;
+  await expect.poll(async () => (frozen = await numberOn(still))).not.toBeNull();
+  await pen.lineTo(anywhere());
+  await expert.keyboard.press('Enter');
+  const known = new Set(before.map((m) => m.instruction));
+  const line = () => glasses.shown().find((p) => p.screen === 'instruction' && !known.has(String(p['instruction'])));
+  await expect.poll(line, { intervals: [100] }).toBeDefined();
+  const { instruction, at_us, file } = line()! as unknown as { instruction: string; at_us: number; file: string };
+  // The glasses keep the newest 400 only.
+  const copy = `${String(before.length).padStart(3, '0')}.png`;
+  copyFileSync(join(glasses.folder, 'hud', file), join(out, copy));
+  await glasses.say('DONE');
+  return { instruction, frozen, file: copy, enter_ms: await watch.pressed(), shown_ms: at_us / 1000 };
+}
+
+/** Opens the running session's page anew, answers at once, waits for a picture, leaves. */
+async function join2(page: Page, live: string): Promise<Join> {
+  await page.goto(live);
+  // In the page's own time, which begins with the navigation.
+  const open_ms = await (
+    await page.waitForFunction(
+      () => [...document.querySelectorAll('[role=dialog] button')].some((b) => /Take and record|Back to the call/.test(b.textContent ?? '')) && performance.now(),
+      undefined,
+      { polling: 'raf' },
+    )
+  ).jsonValue();
+  await page.evaluate(() => addEventListener('click', (e) => Object.assign(window, { joined: performance.timeOrigin + e.timeStamp }), { capture: true, once: true }));
+  await answer(page).click();
+  const first = await page.waitForFunction(
+    () => {
+      const { lotse, joined } = window as unknown as { lotse: { painted(): [number, number][]; clock_offset_us(): number }; joined: number };
+      const painted = lotse.painted()[0];
+      return painted && { picture_ms: painted[1] - lotse.clock_offset_us() / 1000 - joined };
+    },
+    undefined,
+    { timeout: 30_000 },
+  );
+  const { picture_ms } = (await first.jsonValue()) as { picture_ms: number };
+  await page.waitForTimeout(1_000);
+  await page.goto(`${programs.url}/cases`);
+  return { open_ms: Number(open_ms), picture_ms };
+}
+
+const recording = (page: Page) => expect(page.getByTestId('recording-pill')).toHaveText(/Recording \d/);
+
+/** Of each program, since its start. */
+function used(): Record<string, Usage> {
+  const all = { server: programs.server, archivist: programs.archivist, glasses: programs.glasses[0]!.program };
+  return Object.fromEntries(Object.entries(all).map(([name, p]) => [name, usageOf(p.pid!)]));
+}
+
+/** mulberry32: the same numbers in every run. */
+function seeded(state: number): () => number {
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
