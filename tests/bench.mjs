@@ -8,6 +8,8 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
 import { join, resolve } from 'node:path';
 
+import { measureRecorder, recorderPage } from './bench/recorder.mjs';
+
 import { sessionPage } from './bench/session.mjs';
 
 const root = resolve(import.meta.dirname, '..');

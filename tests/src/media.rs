@@ -63,6 +63,9 @@ pub struct Got {
     pub payload: Bytes,
 }
 
+/// Datagrams read before the core is served: a burst of one picture.
+const BURST: usize = 64;
+
 /// What a leg has seen so far.
 #[derive(Default)]
 pub struct Seen {
@@ -70,6 +73,8 @@ pub struct Seen {
     /// Whose tracks the server announced.
     pub lines: HashMap<TrackId, (Pseudonym, TrackInfo)>,
     pub packets: HashMap<TrackId, Vec<Got>>,
+    /// Packets that a leg which keeps none has counted.
+    pub counted: usize,
     /// Packets on streams that no offer described.
     pub strangers: usize,
     /// Messages of the pointer channel.
@@ -93,6 +98,15 @@ enum Tell {
 impl Person {
     /// Connects media of a session; with `voice`, announces a voice that [`Leg::speak`] can use.
     pub async fn connect_media(&self, case: CaseId, session: SessionId, voice: bool) -> Leg {
+        self.connect(case, session, voice, true).await
+    }
+
+    /// Connects media of a session as one of a crowd: sends nothing, counts the packets and keeps none.
+    pub async fn watch_media(&self, case: CaseId, session: SessionId) -> Leg {
+        self.connect(case, session, false, false).await
+    }
+
+    async fn connect(&self, case: CaseId, session: SessionId, voice: bool, keeps: bool) -> Leg {
         let mark = self.live.mark();
         let track = TrackId(Uuid::now_v7());
         let info = TrackInfo {
@@ -122,7 +136,8 @@ impl Person {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (tell, told) = mpsc::channel(1_024);
         let (answer, mut answers) = mpsc::unbounded_channel();
-        let core = Core::new(session, self.device_key.clone(), seen.clone(), voice.then_some(track), answer).await;
+        let mut core = Core::new(session, self.device_key.clone(), seen.clone(), voice.then_some(track), answer).await;
+        core.keeps = keeps;
         tokio::spawn(core.run(told));
         tell.send(Tell::Offer(Box::new(first.clone()))).await.unwrap();
         // The first answer is said here; the task below carries later offers and answers.
@@ -192,7 +207,7 @@ impl Leg {
     /// Everything that came on any track, packets.
     pub fn total(&self) -> usize {
         let seen = self.seen.lock().unwrap();
-        seen.packets.values().map(Vec::len).sum::<usize>() + seen.strangers
+        seen.packets.values().map(Vec::len).sum::<usize>() + seen.counted + seen.strangers
     }
 
     pub async fn connected(&self) {
@@ -229,6 +244,7 @@ struct Core {
     session: SessionId,
     device_key: ed25519_dalek::SigningKey,
     seen: Arc<Mutex<Seen>>,
+    keeps: bool,
     voice: Option<TrackId>,
     answers: mpsc::UnboundedSender<RtcAnswer>,
     socket: UdpSocket,
@@ -271,6 +287,7 @@ impl Core {
             session,
             device_key,
             seen,
+            keeps: true,
             voice,
             answers,
             socket,
@@ -295,16 +312,10 @@ impl Core {
             let idle = Instant::now() + Duration::from_millis(200);
             let due = self.pc.poll_timeout().map_or(idle, |t| t.min(idle));
             tokio::select! {
-                got = self.socket.recv_from(&mut buffer) => if let Ok((n, from)) = got {
-                    let context = TransportContext {
-                        local_addr: self.local,
-                        peer_addr: from,
-                        transport_protocol: TransportProtocol::UDP,
-                        ecn: None,
-                    };
-                    let message = BytesMut::from(&buffer[..n]);
-                    let _ = self.pc.handle_read(TaggedBytesMut { now: Instant::now(), transport: context, message });
-                },
+                readable = self.socket.readable() => {
+                    readable.unwrap();
+                    self.receive(&mut buffer);
+                }
                 command = told.recv() => match command {
                     None => break,
                     Some(Tell::Offer(offer)) => self.answer(*offer),
@@ -323,16 +334,37 @@ impl Core {
         }
     }
 
+    fn receive(&mut self, buffer: &mut [u8]) {
+        for _ in 0..BURST {
+            let Ok((n, from)) = self.socket.try_recv_from(buffer) else { return };
+            let context = TransportContext {
+                local_addr: self.local,
+                peer_addr: from,
+                transport_protocol: TransportProtocol::UDP,
+                ecn: None,
+            };
+            let message = BytesMut::from(&buffer[..n]);
+            let _ = self.pc.handle_read(TaggedBytesMut { now: Instant::now(), transport: context, message });
+            self.take();
+        }
+    }
+
     fn events(&mut self) {
-        let at = Instant::now();
+        self.take();
         while let Some(event) = self.pc.poll_event() {
             if let RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) = event {
                 self.seen.lock().unwrap().connected = state == RTCPeerConnectionState::Connected;
             }
         }
+    }
+
+    /// What the core has read, with the time it came.
+    fn take(&mut self) {
+        let at = Instant::now();
         while let Some(read) = self.pc.poll_read() {
             let mut seen = self.seen.lock().unwrap();
             match read.message {
+                RTCMessage::RtpPacket(..) if !self.keeps => seen.counted += 1,
                 RTCMessage::RtpPacket(_, packet) => {
                     let got = Got {
                         at,

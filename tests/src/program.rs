@@ -30,6 +30,39 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
+/// What a process has used so far.
+#[derive(Debug, Clone, Copy)]
+pub struct Usage {
+    /// Time on a processor, user and system.
+    pub cpu: Duration,
+    /// Memory it holds now, bytes.
+    pub rss: u64,
+}
+
+impl Usage {
+    pub fn own() -> Self {
+        Self::of("/proc/self")
+    }
+
+    /// By proc(5): `stat` counts in ticks, `statm` in pages.
+    fn of(process: &str) -> Self {
+        let read = |file: &str| std::fs::read_to_string(format!("{process}/{file}")).unwrap();
+        // The program's name stands in brackets and may hold spaces.
+        let stat = read("stat");
+        let fields: Vec<u64> =
+            stat.rsplit(')').next().unwrap().split_whitespace().map(|f| f.parse().unwrap_or(0)).collect();
+        let pages: u64 = read("statm").split(' ').nth(1).unwrap().parse().unwrap();
+        // SAFETY: sysconf only reads.
+        let system = |name| unsafe { libc::sysconf(name) } as u64;
+        // utime and stime are fields 14 and 15; the name was field 2.
+        let ticks = fields[11] + fields[12];
+        Self {
+            cpu: Duration::from_secs_f64(ticks as f64 / system(libc::_SC_CLK_TCK) as f64),
+            rss: pages * system(libc::_SC_PAGESIZE),
+        }
+    }
+}
+
 /// How a program is started, as often as wanted.
 pub struct Program {
     pub name: String,
@@ -129,6 +162,11 @@ impl Program {
 
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("it is running").id()
+    }
+
+    /// What it has used so far.
+    pub fn usage(&self) -> Usage {
+        Usage::of(&format!("/proc/{}", self.pid()))
     }
 
     pub fn is_running(&mut self) -> bool {

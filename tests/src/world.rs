@@ -85,19 +85,30 @@ impl World {
 
     /// Makes the demo's accounts, registers and pairing codes.
     pub async fn seed_demo(&mut self) {
-        let mut admin = Program::new("seed", "lotse-server", &["admin", "seed-demo"], &[], self.folder.path());
-        for key in ["server", "server-keys"] {
-            let setting = if key == "server" { "LOTSE_DATA_DIR" } else { "LOTSE_DATA_KEYS" };
-            admin.set(setting, &self.path(key).display().to_string());
-        }
-        let (code, out, err) = admin.run_to_end().await;
-        assert_eq!(code, Some(0), "seed-demo: {err}");
+        let out = self.admin(&["seed-demo"]).await;
         for line in out.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok()) {
             if line["kind"] == "pairing" {
                 let text = |key: &str| line[key].as_str().unwrap().to_owned();
                 self.codes.insert(text("name"), text("code"));
             }
         }
+    }
+
+    /// One more expert, who logs in like the others.
+    pub async fn add_expert(&self, user: &str) {
+        self.admin(&["add-user", user, "--name", user, "--role", "expert", "--language", "en"]).await;
+    }
+
+    /// What an administrator types beside the running server; what it prints.
+    async fn admin(&self, words: &[&str]) -> String {
+        let words: Vec<&str> = std::iter::once("admin").chain(words.iter().copied()).collect();
+        let mut admin = Program::new("admin", "lotse-server", &words, &[], self.folder.path());
+        admin.set("LOTSE_DATA_DIR", &self.path("server").display().to_string());
+        admin.set("LOTSE_DATA_KEYS", &self.path("server-keys").display().to_string());
+        admin.set("LOTSE_NEW_PASSWORD", PASSWORD);
+        let (code, out, err) = admin.run_to_end().await;
+        assert_eq!(code, Some(0), "{words:?}: {err}");
+        out
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
