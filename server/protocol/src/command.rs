@@ -163,7 +163,7 @@ pub enum ServerMessage {
         session: SessionId,
         offer: Offer,
     },
-    /// Once a second while connected: every leg of the session.
+    /// Once a second to people while connected: every leg of the session.
     RtcLegs {
         session: SessionId,
         legs: Vec<Leg>,

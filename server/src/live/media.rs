@@ -207,7 +207,9 @@ impl Media {
     async fn tell_legs(&mut self) {
         for (session, room) in self.rooms.iter().filter(|(_, r)| !r.legs.is_empty()) {
             let legs = self.sfu.legs(*session).await;
-            for leg in room.legs.values() {
+            // The archivist shows nobody a poor line; recording must not cost more because more people watch.
+            let people = |who| room.session.participants.get(who).is_none_or(|p| p.role != Role::Archivist);
+            for (_, leg) in room.legs.iter().filter(|(who, _)| people(*who)) {
                 leg.say(ServerMessage::RtcLegs { session: *session, legs: legs.clone() });
             }
         }

@@ -156,6 +156,15 @@ async fn who_is_present_gets_an_offer_and_who_is_not_gets_a_reason() {
     live.until(|m| if let ServerMessage::RtcLegs { legs, .. } = m { (legs.len() == 1).then_some(()) } else { None })
         .await;
 
+    // People see everybody's lines; the archivist, who shows nothing, is not told of them.
+    scene.archivist.0.say(&ClientMessage::RtcJoin { case, session, publish: vec![] }).await;
+    scene.archivist.0.until(|m| matches!(m, ServerMessage::RtcOffer { .. }).then_some(())).await;
+    let live = &mut scene.technician.0;
+    live.until(|m| if let ServerMessage::RtcLegs { legs, .. } = m { (legs.len() == 2).then_some(()) } else { None })
+        .await;
+    scene.archivist.0.settled().await;
+    assert!(!scene.archivist.0.seen.iter().any(|m| matches!(m, ServerMessage::RtcLegs { .. })));
+
     // An answer that is none: the reason comes, the socket and the leg stay.
     let (elive, _) = &mut scene.expert;
     elive.say(&ClientMessage::RtcJoin { case, session, publish: vec![] }).await;
