@@ -28,6 +28,7 @@ pub mod keys;
 pub mod leg;
 pub mod link;
 pub mod mp4;
+pub mod pace;
 pub mod recorder;
 pub mod recording;
 pub mod replay;

@@ -1,8 +1,8 @@
 //! One track while it is recorded: frames become fragments.
 //!
-//! Owns: where fragments begin (a key frame, at most 2 s apart), what is missing, how long each frame lasts, and the
-//! loudness of voices. Never: sends, signs or decides whether it may record. Elsewhere: order of packets
-//! (`depacketize`), bytes on disk (`fragment`), all tracks of a session (`recorder`).
+//! Owns: where fragments begin (pictures: at a key frame; voices: every 2 s), what is missing, how long each frame lasts,
+//! and the loudness of voices. Never: sends, signs or decides whether it may record. Elsewhere: order of packets
+//! (`depacketize`), how often key frames are asked for (`pace`), bytes on disk (`fragment`), all tracks (`recorder`).
 
 use std::path::Path;
 
@@ -19,10 +19,9 @@ use crate::{
     index::Record,
     journal::Resume,
     keys::Keys,
+    pace::Pace,
 };
 
-/// A key frame is asked for when a fragment is this old, so that it ends within 2 s.
-const ASK_AFTER_MS: u64 = 1_750;
 /// Between two requests for a key frame, µs.
 const ASK_EVERY_US: i64 = 300_000;
 /// Voices are cut here.
@@ -30,7 +29,7 @@ const FRAGMENT_MS: u64 = 2_000;
 /// A key frame earlier than this (somebody else asked) does not begin a new fragment.
 const MIN_FRAGMENT_MS: u64 = 1_000;
 /// A publisher that never answers: recording stops here until a key frame comes. Block times reach 32 s.
-const MAX_FRAGMENT_MS: u64 = 10_000;
+const MAX_FRAGMENT_MS: u64 = 15_000;
 /// A hole longer than this is a gap in the log; a shorter one is bridged, ms.
 pub const GAP_MS: u64 = 500;
 /// Without a packet for this long the track is interrupted, µs.
@@ -71,6 +70,7 @@ pub struct Track {
     /// Nothing fits until a key frame comes.
     needs_key: bool,
     asked_us: i64,
+    pace: Pace,
     missing: u32,
     why: Option<GapWhy>,
     heard_us: Option<i64>,
@@ -105,6 +105,7 @@ impl Track {
             typical: info.codec.clock_rate() / 30,
             needs_key: video,
             asked_us: i64::MIN / 2,
+            pace: Pace::new(info.codec.clock_rate()),
             missing: 0,
             why: None,
             heard_us: None,
@@ -251,6 +252,7 @@ impl Track {
         {
             (self.info.width, self.info.height) = (w, h);
         }
+        self.pace.picture(rtp, frame.data.len(), frame.key);
         let age = self.age_ms(rtp);
         if frame.key && age.is_none_or(|a| a >= MIN_FRAGMENT_MS || hole) {
             self.cut(true)?;
@@ -435,7 +437,7 @@ impl Track {
         if !self.info.codec.is_video() || now_us - self.asked_us < ASK_EVERY_US || self.heard_us.is_none() {
             return;
         }
-        let old = self.expected.and_then(|e| self.age_ms(e)).is_some_and(|a| a >= ASK_AFTER_MS);
+        let old = self.expected.and_then(|e| self.age_ms(e)).is_some_and(|a| a >= self.pace.ask_after_ms());
         if self.needs_key || old {
             self.asked_us = now_us;
             self.told.push(Told::KeyFrame);

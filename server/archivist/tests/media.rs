@@ -99,6 +99,60 @@ fn h264_fragments_play_alone_and_one_after_the_other() {
     check_video(Codec::H264, "mp4");
 }
 
+/// A publisher that makes a key frame only when asked, `kbit` at second n; the lengths of its fragments, s.
+fn fragments_when_asked(kbit: impl Fn(u32) -> u32) -> Vec<f64> {
+    let mut stage = Stage::new();
+    let info = info(Codec::Vp8);
+    stage.recorder.announce(&[(stage.owner, info.clone())]);
+    stage.recorder.allow(true, StopWhy::NotAllowed, START);
+    let (mut seq, mut asked, mut now) = (0u16, true, START);
+    for frame in 0..40 * 25u32 {
+        let key = std::mem::take(&mut asked);
+        // RFC 7741 and RFC 6386, 9.1: a picture begins; a key frame of 640x360, or not one.
+        let mut rest = if key { vec![0x10, 0, 9, 9, 0x9d, 1, 0x2a, 0x80, 2, 0x68, 1] } else { vec![0x10, 1, 9, 9] };
+        rest.resize(if key { 60_000 } else { kbit(frame / 25) as usize * 5 }, 7);
+        let parts = rest.chunks(1_100).count();
+        for (n, part) in rest.chunks(1_100).enumerate() {
+            let mut payload = if n == 0 { vec![] } else { vec![0] };
+            payload.extend_from_slice(part);
+            let packet = Packet {
+                seq,
+                timestamp: RTP_BASE + frame * 3_600,
+                marker: n + 1 == parts,
+                payload: payload.into(),
+                arrival_us: now,
+            };
+            stage.recorder.packet(info.track, packet);
+            seq = seq.wrapping_add(1);
+        }
+        now += 40_000;
+        stage.recorder.tick(now);
+        for out in stage.recorder.take_out() {
+            asked |= matches!(out, Out::KeyFrame(_));
+            stage.out.push(out);
+        }
+    }
+    stage.stop(StopWhy::SessionEnded, now);
+    assert!(!stage.out.iter().any(|o| matches!(o, Out::Gap(_))));
+    stage.segments().iter().map(|s| (s.payload.rtp_end - s.payload.rtp_start) as f64 / 90_000.0).collect()
+}
+
+#[test]
+fn key_frames_are_asked_for_every_two_seconds_above_a_megabit_and_every_ten_below() {
+    let good = fragments_when_asked(|_| 2_000);
+    let (_last, whole) = good.split_last().unwrap();
+    assert!(whole.len() >= 18 && whole.iter().all(|s| (1.5..=2.0).contains(s)), "{good:?}");
+    // The first fragment ends before the rate is known.
+    let poor = fragments_when_asked(|_| 500);
+    let (_last, whole) = poor.split_last().unwrap();
+    assert!(whole.len() >= 3 && whole[1..].iter().all(|s| (9.5..=10.0).contains(s)), "{poor:?}");
+    // A line that gets better at 20 s: asked as soon as that is known, not ten seconds later.
+    let better = fragments_when_asked(|second| if second < 20 { 500 } else { 2_000 });
+    let ends: Vec<f64> = (1..=better.len()).map(|n| better[..n].iter().sum()).collect();
+    assert!(ends.iter().any(|end| (20.0..=24.5).contains(end)), "{ends:?}");
+    assert!(better.iter().rev().skip(1).take(5).all(|s| *s <= 2.0), "{better:?}");
+}
+
 #[test]
 fn opus_fragments_play_alone_and_bridge_lost_packets() {
     let mut packets = packets(Codec::Opus, 8);
