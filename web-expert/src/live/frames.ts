@@ -38,7 +38,6 @@ export class FrameTap {
   /** The newest painted frames, oldest first. */
   readonly painted: Painted[] = [];
   #frames: VideoFrame[] = [];
-  #reader: ReadableStreamDefaultReader<VideoFrame> | null = null;
   #clone: MediaStreamTrack | null = null;
   #handle = 0;
   #stopped = false;
@@ -52,8 +51,7 @@ export class FrameTap {
     if (Ctor) {
       // A clone: the element keeps its own.
       this.#clone = track.clone();
-      this.#reader = new Ctor({ track: this.#clone, maxBufferSize: 2 }).readable.getReader();
-      void this.#read(this.#reader);
+      void this.#read(new Ctor({ track: this.#clone, maxBufferSize: 2 }).readable.getReader());
     }
     this.#watch();
   }
@@ -61,7 +59,7 @@ export class FrameTap {
   stop(): void {
     this.#stopped = true;
     this.video.cancelVideoFrameCallback?.(this.#handle);
-    void this.#reader?.cancel().catch(() => {});
+    // Not cancelled: the end of the clone ends the stream, and the reader closes what was still on its way.
     this.#clone?.stop();
     for (const f of this.#frames) f.close();
     this.#frames = [];
@@ -104,7 +102,7 @@ export class FrameTap {
       if (done || !value) return;
       if (this.#stopped) {
         value.close();
-        return;
+        continue;
       }
       this.#frames.push(value);
       while (this.#frames.length > HELD) this.#frames.shift()?.close();
