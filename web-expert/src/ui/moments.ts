@@ -9,9 +9,13 @@ export interface MomentText {
   detail: string;
 }
 
+/** The archivist's name until somebody gives it one (archivist.toml); here it is a word of the page's language. */
+const UNNAMED_ARCHIVIST = 'Archivist';
+
 export function nameOf(view: CaseView, who: string | undefined): string {
   if (!who) return '';
   const p = view.people[who];
+  if (p?.role === 'archivist' && p.name === UNNAMED_ARCHIVIST) return words().roles.archivist;
   return p?.name || (p ? words().roles[p.role] : words().common.unknown);
 }
 
