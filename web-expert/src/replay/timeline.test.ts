@@ -4,7 +4,7 @@ import type { SegmentPayload } from '@bindings/payload';
 import type { Session } from '@bindings/session';
 import { describe, expect, it } from 'vitest';
 import { newCaseView, type Segment } from '../protocol/fold';
-import { buildTimeline, frameAt, frameTimes, loudness, nextStart, pieceAt, stepFrame, stepMoment, timeOfFrame } from './timeline';
+import { buildTimeline, frameAt, frameTimes, loudness, markersOf, nextStart, pieceAt, stepFrame, stepMoment, timeOfFrame } from './timeline';
 
 const SESSION: Session = { id: 's', caller: 'ann', called_at_ms: 1_000_000, participants: {}, ended_at_ms: 1_060_000 };
 
@@ -109,4 +109,12 @@ describe('moments', () => {
     expect(stepMoment(t, 20, -1)?.at).toBe(5);
     expect(stepMoment(t, 40, 1)).toBeNull();
   });
+});
+
+it('keeps signs on the line apart, and joins those that are too close', () => {
+  const at = (list: number[]) => markersOf(list.map((at) => ({ at })), 100, 1000).map((k) => [k.x, k.moments.length]);
+  expect(at([10, 20, 30])).toEqual([[100, 1], [200, 1], [300, 1]]);
+  expect(at([10, 11])).toEqual([[100, 1], [125, 1]]);
+  expect(at([10, 10, 10])).toEqual([[100, 3]]);
+  expect(at([98.5, 100])).toEqual([[985, 2]]);
 });

@@ -184,6 +184,31 @@ export function timeOfFrame(lanes: readonly Lane[], frame: FrameId): number | nu
   return null;
 }
 
+/** A sign on the line: one moment, or several that stand too close to be told apart. */
+export interface Marker<M> {
+  /** Pixels from the start. */
+  x: number;
+  moments: M[];
+}
+/** A sign and the air beside it, pixels. */
+const MARKER_PX = 25;
+/** A sign may stand this far from its time to keep clear of its neighbour; beyond that they become one. */
+const SHIFT_PX = 20;
+
+/** Signs side by side, none over another. */
+export function markersOf<M extends { at: number }>(moments: readonly M[], length: number, width: number): Marker<M>[] {
+  const out: Marker<M>[] = [];
+  for (const m of moments) {
+    const x = (m.at / length) * width;
+    const last = out.at(-1);
+    const free = last ? last.x + MARKER_PX : 0;
+    if (!last || x >= free) out.push({ x, moments: [m] });
+    else if (free - x <= SHIFT_PX && free <= width) out.push({ x: free, moments: [m] });
+    else last.moments.push(m);
+  }
+  return out;
+}
+
 /** The next or previous moment on the line. */
 export function stepMoment(line: Timeline, t: number, by: 1 | -1): (Moment & { at: number }) | null {
   const marked = line.moments.filter((m) => MARKED.includes(m.kind));
