@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { contain, FULL, toPicture, toPixels } from './coords';
 import { timeOf, unwrap } from './frame';
 import { add, change, erase, newScene, nextStep, redo, undo, visible, type BoardMark, type Scene } from './scene';
-import { begin, extend, finish, hit, MAX_POINTS, moved, place, TOOLS } from './tools';
+import { begin, covers, extend, finish, hit, MAX_POINTS, moved, place, TOOLS } from './tools';
 
 const STYLE = { colour: 'yellow', width: 455 } as const;
 const at = (x: number, y: number): StrokePoint => ({ x, y, p: 128 });
@@ -77,6 +77,15 @@ describe('scene', () => {
 });
 
 describe('tools', () => {
+  it('knows what part of the picture a mark covers', () => {
+    const size = { width: 1280, height: 720 };
+    const arrow = covers({ shape: 'arrow', tail: { x: FULL, y: FULL }, tip: { x: 0, y: 0 }, ...STYLE }, size);
+    expect(arrow).toEqual({ left: 0, top: 0, right: 1, bottom: 1 });
+    const label = covers({ shape: 'text', at: { x: FULL / 2, y: FULL / 2 }, text: 'Loosen this first', ...STYLE }, size);
+    expect(label.right).toBeGreaterThan(0.65);
+    expect(label.left).toBe(0.5);
+  });
+
   it.each([
     ['pen', 'stroke'],
     ['arrow', 'arrow'],

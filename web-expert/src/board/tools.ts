@@ -143,6 +143,19 @@ export function textPixels(mark: Annotation, height: number): number {
   return Math.max(lengthToPixels(mark.width, height) * 4.4, height * 0.026);
 }
 
+/** The part of the picture a mark covers, 0 to 1 from the upper left. */
+export function covers(mark: Annotation, size: Size): { left: number; top: number; right: number; bottom: number } {
+  const points = pointsOf(mark).map((p) => toPixels(p, { width: 1, height: 1 }));
+  const high = mark.shape === 'text' || mark.shape === 'step' ? textPixels(mark, size.height) : 0;
+  const wide = mark.shape === 'text' ? mark.text.length * high * 0.6 + high : high;
+  return {
+    left: Math.min(...points.map((p) => p.x)) - (mark.shape === 'step' ? high / size.width : 0),
+    top: Math.min(...points.map((p) => p.y)) - (mark.shape === 'step' ? high / size.height : 0),
+    right: Math.max(...points.map((p) => p.x)) + wide / size.width,
+    bottom: Math.max(...points.map((p) => p.y)) + (high * (mark.shape === 'text' ? 1.75 : 1)) / size.height,
+  };
+}
+
 export function pointsOf(mark: Mark): PictureCoord[] {
   switch (mark.shape) {
     case 'stroke':
