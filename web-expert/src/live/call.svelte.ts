@@ -21,7 +21,7 @@ import { readRelay, writeRelay } from '../protocol/relay';
 import { mayCall, mayRecord, openSession } from '../protocol/session';
 import { language, words } from '../strings/index.svelte';
 import { sniff } from '../ui/pictures';
-import { compress, type FrameTap, type Grabbed } from './frames';
+import { compress, fitting, type FrameTap, type Grabbed } from './frames';
 
 /** A relayed picture travels in one live message of at most 256 KiB, as base64: sealed it may have this much. */
 const MAX_RELAY_BYTES = 160 * 1024;
@@ -32,6 +32,8 @@ const DRAWING_MS = 200;
 const POINTER_MS = 33;
 
 export interface Frozen extends Grabbed {
+  /** Compressed while the expert draws, so that Enter does not wait for it. */
+  picture: Promise<Blob | null>;
   track: string;
   /** Unwrapped. */
   frameRtp: number;
@@ -193,7 +195,7 @@ export class LiveCall {
       if (grabbed && this.freezing) {
         const frameRtp = unwrap(grabbed.rtp, camera.info, now_us);
         const at_us = timeOf(frameRtp, camera.info) ?? now_us;
-        this.frozen = { ...grabbed, track: camera.info.track, frameRtp, at_ms: at_us / 1000 };
+        this.frozen = { ...grabbed, picture: compress(grabbed.bitmap).catch(() => null), track: camera.info.track, frameRtp, at_ms: at_us / 1000 };
       } else grabbed?.bitmap.close();
       this.freezing = false;
     });
@@ -225,11 +227,12 @@ export class LiveCall {
       text: this.text.trim(),
       marks,
     };
-    const full = await compress(frozen.bitmap);
-    const small = await compress(frozen.bitmap, MAX_RELAY_BYTES);
+    // Back to live at once; a second Enter finds nothing to send again.
+    this.unfreeze();
+    const picture = await frozen.picture;
     const out: Outgoing = {
       key: crypto.randomUUID(),
-      url: full ? URL.createObjectURL(full) : '',
+      url: picture ? URL.createObjectURL(picture) : '',
       state: 'sending',
       id: null,
       body,
@@ -239,9 +242,8 @@ export class LiveCall {
     this.outgoing.push(out);
     // The proxied object of the list, so that later changes are seen.
     const item = this.outgoing.at(-1)!;
-    item.again = () => void this.#instruct(item, session.id, full, small);
-    this.unfreeze();
-    await this.#instruct(item, session.id, full, small);
+    item.again = () => void this.#instruct(item, session.id, picture);
+    await this.#instruct(item, session.id, picture);
   }
 
   /** Keeps the picture on screen in the case; only while recording is allowed. */
@@ -257,7 +259,7 @@ export class LiveCall {
     const got = held ?? (await this.tap?.grab()) ?? null;
     if (!got || !camera) return;
     try {
-      const picture = await compress(got.bitmap);
+      const picture = held ? await held.picture : await compress(got.bitmap);
       if (!picture) return;
       const rtp = held ? held.frameRtp : unwrap(got.rtp, camera.info, now_us);
       const attachment = await this.open.upload(new Uint8Array(await picture.arrayBuffer()));
@@ -347,12 +349,14 @@ export class LiveCall {
     await this.open.commit({ kind, session });
   }
 
-  async #instruct(out: Outgoing, session: string, full: Blob | null, small: Blob | null): Promise<void> {
+  async #instruct(out: Outgoing, session: string, picture: Blob | null): Promise<void> {
     out.state = 'sending';
     out.why = '';
     try {
       const s = this.open.view.sessions.list.find((x) => x.id === session);
-      out.id = (s && mayRecord(s) && full ? await this.#instructKept(out, session, full) : null) ?? (await this.#instructRelayed(out, session, small));
+      out.id =
+        (s && mayRecord(s) && picture ? await this.#instructKept(out, session, picture) : null) ??
+        (await this.#instructRelayed(out, session, picture));
       out.state = 'sent';
     } catch (e) {
       out.state = 'failed';
@@ -380,8 +384,10 @@ export class LiveCall {
   /** Without recording the log keeps the marks; the picture passes through memory to those present. */
   async #instructRelayed(out: Outgoing, session: string, picture: Blob | null): Promise<string> {
     const { id } = await this.open.commit({ kind: KIND.instruction, session, payload: $state.snapshot(out.body) });
-    if (picture) {
-      const plain = writeRelay({ instruction: id, mime: picture.type }, new Uint8Array(await picture.arrayBuffer()));
+    // What is committed stands, with its picture or without.
+    const small = picture && (await fitting(picture, MAX_RELAY_BYTES).catch(() => null));
+    if (small) {
+      const plain = writeRelay({ instruction: id, mime: small.type }, new Uint8Array(await small.arrayBuffer()));
       const sealed = await seal(plain);
       const item = { digest: sealed.digest, key: sealed.key, bytes: toBase64(sealed.bytes) };
       app.link.send({ type: 'relay', case: this.caseId, session, item });

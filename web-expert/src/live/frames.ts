@@ -147,3 +147,14 @@ export async function compress(bitmap: ImageBitmap, limit = Infinity): Promise<B
   }
   return null;
 }
+
+/** The same picture in at most `limit` bytes. */
+export async function fitting(picture: Blob, limit: number): Promise<Blob | null> {
+  if (picture.size <= limit) return picture;
+  const bitmap = await createImageBitmap(picture);
+  try {
+    return await compress(bitmap, limit);
+  } finally {
+    bitmap.close();
+  }
+}
