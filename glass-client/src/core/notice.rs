@@ -8,7 +8,7 @@ use lotse_protocol::id::Pseudonym;
 use crate::config::Language;
 
 /// Changes with every change of the words below.
-pub const TEXT_VERSION: &str = "recording-1";
+pub const TEXT_VERSION: &str = "recording-2";
 
 /// Who the notice names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,8 +50,9 @@ impl Notice {
             ),
             (
                 l.t("Wie lange", "How long"),
-                l.t("so lange wie der Fall", "as long as the case").into(),
-                l.t("die Frist legt Ihr Betrieb fest", "your company sets the period"),
+                // No period is set anywhere yet; a date here would be made up.
+                l.t("kein Ende festgelegt", "no end has been set").into(),
+                l.t("die Frist bestimmt Ihr Betrieb", "your company decides the period"),
             ),
             (
                 l.t("Ihr Recht", "Your right"),

@@ -147,7 +147,8 @@ fn not_paired(canvas: &mut Canvas, l: Language, why: &str) {
     let remedy =
         l.t("Fragen Sie die Verwaltung nach einem Kopplungscode.", "Ask your administrator for a pairing code.");
     let y = y + canvas.paragraph(SAFE_X, y, 780.0, remedy, Style::new(24.0, Ink::SemiBold, WHITE)) + 12.0;
-    canvas.paragraph(SAFE_X, y, 780.0, why, small());
+    let why = format!("{}: {why}", l.t("Meldung", "Message"));
+    canvas.paragraph(SAFE_X, y, 780.0, &why, small());
 }
 
 fn home(canvas: &mut Canvas, l: Language) {
@@ -353,7 +354,7 @@ fn instruction(canvas: &mut Canvas, scene: &Scene, shown: &Shown) {
         Language::En => format!("from {}", shown.from),
     };
     let from = canvas.fit(&from, body(), COMMANDS_WIDTH);
-    canvas.text(x, 122.0, &from, body());
+    canvas.text(x, 112.0, &from, body());
     let receipt = match shown.state {
         None => "",
         Some(ReceiptState::Shown) => l.t("Quittung: gezeigt", "Receipt: shown"),
@@ -362,8 +363,9 @@ fn instruction(canvas: &mut Canvas, scene: &Scene, shown: &Shown) {
         Some(ReceiptState::Refused) => l.t("Quittung: abgelehnt", "Receipt: refused"),
     };
     if !receipt.is_empty() {
-        icons::draw(canvas, Icon::Check, x, 159.0, 24.0, TEAL);
-        canvas.text(x + 33.0, 156.0, receipt, Style::new(22.0, Ink::SemiBold, TEAL).line(30.0));
+        // Four commands begin at 193 where one of them takes two lines.
+        icons::draw(canvas, Icon::Check, x, 144.0, 24.0, TEAL);
+        canvas.text(x + 33.0, 141.0, receipt, Style::new(22.0, Ink::SemiBold, TEAL).line(30.0));
     }
 }
 
@@ -394,8 +396,8 @@ fn end_confirm(canvas: &mut Canvas, scene: &Scene, since: Option<i64>, (done, op
         if in_call { l.t("Gespräch beenden?", "End the call?") } else { l.t("Anruf abbrechen?", "Cancel the call?") };
     canvas.text(SAFE_X, TOP, title, h2(34.0));
     let recorded = match (since, l) {
-        (Some(s), Language::De) => format!("{} min, liegt im Fall", (scene.now_ms - s).max(0) / 60_000 + 1),
-        (Some(s), Language::En) => format!("{} min, in the case", (scene.now_ms - s).max(0) / 60_000 + 1),
+        (Some(s), Language::De) => format!("{}, liegt im Fall", span(scene.now_ms - s)),
+        (Some(s), Language::En) => format!("{}, in the case", span(scene.now_ms - s)),
         (None, _) => l.t("keine", "none").into(),
     };
     let mut list =
@@ -475,8 +477,11 @@ fn trouble(canvas: &mut Canvas, l: Language, device: Device, why: &str) {
     let y =
         y + canvas.paragraph(SAFE_X, y, MAIN_WIDTH, remedy, Style::new(24.0, Ink::SemiBold, WHITE).line(31.0)) + 6.0;
     let y = y + canvas.paragraph(SAFE_X, y, MAIN_WIDTH, rest, body()) + 10.0;
-    let why = canvas.fit(why, small(), WIDTH as f32 - 2.0 * SAFE_X - COMMANDS_WIDTH - 20.0);
-    canvas.text(SAFE_X, y, &why, small());
+    let mut why = format!("{}: {why}", l.t("Meldung", "Message"));
+    while canvas.measure_height(&why, small(), MAIN_WIDTH) > 54.0 {
+        why = why.chars().take(why.chars().count().saturating_sub(8)).collect::<String>() + "…";
+    }
+    canvas.paragraph(SAFE_X, y, MAIN_WIDTH, &why, small());
     knob(canvas, l);
 }
 
