@@ -196,7 +196,8 @@ impl Core {
         let reached = self.link_lost(now_ms).is_none() || self.media;
         let allowed = reached && self.open_session().is_some_and(|s| s.may_record());
         let recording = match self.recording_since_ms {
-            Some(since_ms) if reached && self.answer() == Some(Answer::Record) => Recording::On { since_ms },
+            // A lost archivist cannot say that it stopped; without it nothing is kept.
+            Some(since_ms) if allowed => Recording::On { since_ms },
             _ if allowed => Recording::Starting,
             _ => Recording::Off,
         };
