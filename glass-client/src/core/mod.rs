@@ -6,6 +6,7 @@
 pub mod instructions;
 mod log;
 pub mod notice;
+mod session;
 pub mod view;
 pub mod word;
 
@@ -19,8 +20,7 @@ use lotse_protocol::{
     envelope::AuthorFields,
     id::{CaseId, EventId, Pseudonym, SessionId},
     kind,
-    policy::Role,
-    session::{Answer, Session, Sessions},
+    session::Sessions,
     signal::Leg,
 };
 use serde_json::Value;
@@ -492,89 +492,6 @@ impl Core {
         let outcome = Outcome { result: OutcomeResult::Open, note: String::new() };
         let payload = serde_json::to_value(outcome).ok();
         todo.push(Action::Commit { kind: kind::SESSION_ENDED, session: self.session, payload });
-    }
-
-    /// What follows from the state: the notice, the media connection, whether anything may leave the glasses.
-    fn settle(&mut self, todo: &mut Vec<Action>) {
-        if self.needs_answer() && self.caught_up {
-            let notice = self.make_notice();
-            if self.notice.as_ref() != Some(&notice) {
-                let payload = serde_json::to_value(notice.payload(self.settings.language)).ok();
-                todo.push(Action::Commit { kind: kind::NOTICE_SHOWN, session: self.session, payload });
-                self.notice = Some(notice);
-                self.focus = 0;
-            }
-        } else {
-            self.notice = None;
-            self.notice_page = 0;
-        }
-        if let Some(id) = self.session
-            && self.connected
-            && self.caught_up
-            && !self.joined_media
-            && self.participant().is_some_and(|p| p.1)
-        {
-            self.joined_media = true;
-            todo.push(Action::JoinMedia(id));
-        }
-        let may = self.may_send();
-        if may != self.sending {
-            self.sending = may;
-            todo.push(Action::Send(may));
-        }
-    }
-
-    /// May picture and voice leave? Only after an answer, while an expert is there.
-    fn may_send(&self) -> bool {
-        let (Some(session), Some(me)) = (self.open_session(), self.me) else { return false };
-        // While the log is read for the first time it tells of the past.
-        self.joined && session.may_call(me) && self.experts().next().is_some()
-    }
-
-    fn open_session(&self) -> Option<&Session> {
-        self.session.and_then(|id| self.sessions.get(id)).filter(|s| s.ended_at_ms.is_none())
-    }
-
-    /// Our answer and whether the log has us present.
-    fn participant(&self) -> Option<(Option<Answer>, bool)> {
-        let me = self.me?;
-        self.open_session()?.participants.get(&me).map(|p| (p.answer, p.present))
-    }
-
-    fn answer(&self) -> Option<Answer> {
-        self.participant().and_then(|p| p.0)
-    }
-
-    fn experts(&self) -> impl Iterator<Item = Pseudonym> + '_ {
-        self.present(Role::Expert)
-    }
-
-    fn present(&self, role: Role) -> impl Iterator<Item = Pseudonym> + '_ {
-        self.open_session()
-            .into_iter()
-            .flat_map(|s| &s.participants)
-            .filter(move |(_, p)| p.present && p.role == role)
-            .map(|(who, _)| *who)
-    }
-
-    /// An expert is there and the technician has not answered yet.
-    fn needs_answer(&self) -> bool {
-        self.participant().is_some_and(|p| p.0.is_none()) && self.experts().next().is_some()
-    }
-
-    fn make_notice(&self) -> Notice {
-        let named = |who: Pseudonym| (who, self.name(who));
-        Notice {
-            watchers: self.experts().map(named).collect(),
-            archivist: self.present(Role::Archivist).next().map(named),
-        }
-    }
-
-    fn name(&self, who: Pseudonym) -> String {
-        self.names.get(&who).cloned().unwrap_or_else(|| match self.settings.language {
-            Language::De => "Jemand ohne Namen".into(),
-            Language::En => "Somebody unnamed".into(),
-        })
     }
 
     fn commit_receipts(&self, receipts: Vec<lotse_payload::ReceiptPayload>, todo: &mut Vec<Action>) {

@@ -7,6 +7,8 @@ use lotse_payload::{
 use lotse_protocol::{
     envelope::{Joined, Left, LeftWhy},
     id::{DeviceId, FrameId, PublicKey, Signature, TrackId},
+    policy::Role,
+    session::Answer,
 };
 use proptest::prelude::*;
 use serde_json::json;
