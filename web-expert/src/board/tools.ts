@@ -156,6 +156,18 @@ export function covers(mark: Annotation, size: Size): { left: number; top: numbe
   };
 }
 
+/** Corners of the picture as classes of the small picture (ui/PictureFrame), the usual one first: right?, lower? */
+const CORNERS = [['', true, true], ['top', true, false], ['left', false, true], ['left top', false, false]] as const;
+
+/** Where a small picture of a quarter of the width covers no mark; the usual corner where none is free. */
+export function freeCorner(marks: readonly Annotation[], size: Size): string {
+  const taken = marks.map((m) => covers(m, size));
+  const free = CORNERS.find(
+    ([, right, lower]) => !taken.some((m) => (right ? m.right > 0.73 : m.left < 0.27) && (lower ? m.bottom > 0.71 : m.top < 0.29)),
+  );
+  return free?.[0] ?? '';
+}
+
 export function pointsOf(mark: Mark): PictureCoord[] {
   switch (mark.shape) {
     case 'stroke':

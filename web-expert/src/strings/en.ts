@@ -102,6 +102,7 @@ export const en: typeof de = {
     open: 'Open',
     closed: 'Closed',
     calling: 'Calling',
+    active: 'Call active',
     inSession: 'In session',
     recorded: 'Recorded',
     untitled: 'Untitled',
@@ -114,6 +115,7 @@ export const en: typeof de = {
   case: {
     sessions: 'Sessions',
     session: (n: number) => `Session ${n}`,
+    lasted: (d: string) => `lasted ${d}`,
     running: 'running',
     notRecorded: 'not recorded',
     recordedFor: (d: string) => `${d} recorded`,
@@ -381,6 +383,7 @@ export const en: typeof de = {
       not_allowed: 'no longer allowed',
       no_media: 'no picture and sound',
       archivist_restarted: 'archivist restarted',
+      disk: 'the archivist’s disk is full or broken; the administrator frees space',
     },
     gap: (who: string) => `Gap at ${who}`,
     viewed: (who: string) => `${who} looked at it`,
