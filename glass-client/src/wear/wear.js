@@ -104,6 +104,7 @@ function draw() {
   pill('link', state.link, texts.link[state.link]);
   const recording = state.recording;
   pill('recording', recording, recording === 'on' ? texts.recording.on(since(state.recording_since_ms)) : texts.recording[recording]);
+  $('say-title').hidden = !state.screen;
   put('say-title', offered.length ? texts.say : state.screen ? texts.sayNothing : '');
   put('who-title', texts.whoTitle);
   put('who', texts.who);
