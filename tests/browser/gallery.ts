@@ -1,0 +1,282 @@
+/**
+ * Takes a picture of every page and state with the real programs, and of every screen of the glasses: `npm run gallery`.
+ *
+ * Owns: the walk, four looks of each state in two languages, axe and a few measured rules, all in tests/out/gallery.
+ * Never: judges beauty. Somebody looks at the pictures. Elsewhere: what must work (`story.spec.ts`).
+ * `LOTSE_GALLERY='live replay' npm run gallery` takes only states whose names begin so; the walk is the same.
+ */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { type Browser, type Page, chromium, expect, test } from '@playwright/test';
+
+import { frameNumber, spec } from './pictures.ts';
+import { Programs, binaries, root } from './programs.ts';
+
+const out = join(root, 'tests/out/gallery');
+const only = (process.env['LOTSE_GALLERY'] ?? '').split(' ').filter((o) => o && o !== 'all');
+const axe = readFileSync(join(import.meta.dirname, 'node_modules/axe-core/axe.min.js'), 'utf8');
+const SIZES = { desk: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } } as const;
+const LONG = { timeout: 60_000 };
+const found: string[] = [];
+
+/** One state in both sizes, looks and languages. */
+async function take(page: Page, name: string, fixed?: 'de' | 'en'): Promise<void> {
+  if (only.length > 0 && !only.some((o) => name.startsWith(o))) return;
+  for (const language of fixed ? [fixed] : (['de', 'en'] as const)) {
+    if (!fixed) await speak(page, language);
+    for (const [size, box] of Object.entries(SIZES)) {
+      await page.setViewportSize(box);
+      for (const theme of ['dark', 'light']) {
+        await page.evaluate((t) => (document.documentElement.dataset['theme'] = t), theme);
+        // Colours fade for 120 ms.
+        await page.waitForTimeout(200);
+        const file = `${name}-${size}-${theme}-${language}`;
+        await page.screenshot({ path: join(out, `${file}.png`), fullPage: size === 'phone' });
+        if (fixed || language === 'de') found.push(...(await violations(page)).map((v) => `${file}: ${v}`));
+      }
+      found.push(...(await measured(page, size === 'phone')).map((v) => `${name}-${size}-${language}: ${v}`));
+    }
+  }
+  if (!fixed) await speak(page, 'en');
+  await page.setViewportSize(SIZES.desk);
+  console.log(name);
+}
+
+/** By the page's own switch; where a page has none, by what it keeps. */
+async function speak(page: Page, language: 'de' | 'en'): Promise<void> {
+  const switched = await page.evaluate((l) => {
+    localStorage.setItem('lotse.language', l);
+    const button = document.querySelectorAll<HTMLElement>('.pair button')[l === 'de' ? 0 : 1];
+    button?.click();
+    return button !== undefined || document.documentElement.lang === l;
+  }, language);
+  if (!switched) await page.reload();
+}
+
+async function violations(page: Page): Promise<string[]> {
+  await page.evaluate(axe);
+  return page.evaluate(async () => {
+    type Axe = { run(): Promise<{ violations: { id: string; nodes: { html: string; failureSummary?: string }[] }[] }> };
+    const { violations } = await (globalThis as unknown as { axe: Axe }).axe.run();
+    return violations.flatMap((v) => v.nodes.map((n) => `axe ${v.id}: ${n.html.slice(0, 140)} ${(n.failureSummary ?? '').split('\n')[1]?.trim() ?? ''}`));
+  });
+}
+
+/** What can be measured: pages wider than the window, words cut off, targets too small for a finger. */
+function measured(page: Page, touch: boolean): Promise<string[]> {
+  return page.evaluate((touch) => {
+    const list: string[] = [];
+    const name = (e: Element) => `${e.tagName.toLowerCase()}.${[...e.classList].join('.')} "${(e.textContent ?? '').trim().slice(0, 40)}"`;
+    if (document.documentElement.scrollWidth > innerWidth) list.push(`page is ${document.documentElement.scrollWidth} px wide`);
+    const top = document.querySelector('[role=dialog]') ?? document.body;
+    for (const e of top.querySelectorAll<HTMLElement>('*')) {
+      const r = e.getBoundingClientRect();
+      if (r.width < 2 || r.height < 2 || getComputedStyle(e).visibility === 'hidden' || e.closest('.sr, [aria-hidden=true]')) continue;
+      const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent!.trim());
+      if (own && getComputedStyle(e).overflowX !== 'visible' && e.scrollWidth > e.clientWidth + 1) list.push(`cut off: ${name(e)}`);
+      if (r.right > innerWidth + 1 && !e.closest('ol.strip, .scroll, .rail, svg')) list.push(`beyond the edge: ${name(e)}`);
+      // A link within a line of words is exempt, as WCAG 2.5.8 has it.
+      const words = e.tagName === 'A' && getComputedStyle(e).display === 'inline';
+      if (touch && !words && e.matches('button, a, select, input:not([type=file]), textarea, [role=slider]')) {
+        const target = e.matches('input[type=radio], input[type=checkbox]') ? (e.closest('label') ?? e).getBoundingClientRect() : r;
+        const link = e.matches('td a') ? e.closest('tr')!.getBoundingClientRect() : target;
+        if (link.height < 43 || link.width < 43) list.push(`${Math.round(link.width)}x${Math.round(link.height)} px: ${name(e)} ${e.getAttribute('aria-label') ?? ''}`);
+      }
+    }
+    return [...new Set(list)];
+  }, touch);
+}
+
+async function pageOf(browser: Browser, programs: Programs, user: string): Promise<Page> {
+  const context = await browser.newContext({ locale: 'en-GB', viewport: SIZES.desk, permissions: ['microphone', 'clipboard-write'], reducedMotion: 'reduce' });
+  const page = await context.newPage();
+  page.on('pageerror', (e) => found.push(`${user}: ${e.message}`));
+  await page.goto(programs.url);
+  if (user === '') return page;
+  await page.getByLabel('User name').fill(user);
+  await page.getByLabel('Password').fill(programs.account(user).password);
+  await page.getByRole('button', { name: 'Log in' }).click();
+  await expect(page).toHaveURL(/\/cases/);
+  return page;
+}
+
+async function draw(page: Page, key: string, points: [number, number][]): Promise<void> {
+  await page.keyboard.press(key);
+  const box = (await page.getByTestId('board').boundingBox())!;
+  const to = ([x, y]: [number, number]) => [box.x + box.width * x, box.y + box.height * y] as const;
+  await page.mouse.move(...to(points[0]!));
+  await page.mouse.down();
+  for (const point of points.slice(1)) await page.mouse.move(...to(point), { steps: 6 });
+  await page.mouse.up();
+}
+
+/** An ellipse by hand, as parts of the picture. */
+const ring = (x: number, y: number, rx: number, ry: number): [number, number][] =>
+  Array.from({ length: 25 }, (_, i) => [x + rx * Math.cos((i / 24) * 6.4 - 1.6), y + ry * Math.sin((i / 24) * 6.4 - 1.6)]);
+
+async function walk(programs: Programs, browser: Browser): Promise<void> {
+  const [pump, bike] = programs.glasses as [(typeof programs.glasses)[0], (typeof programs.glasses)[0]];
+  const nobody = await pageOf(browser, programs, '');
+  await expect(nobody.getByLabel('User name')).toBeVisible();
+  await take(nobody, 'login');
+  await nobody.getByLabel('User name').fill('expert');
+  await nobody.getByLabel('Password').fill('not the one');
+  await nobody.getByRole('button', { name: 'Log in' }).click();
+  await expect(nobody.getByRole('alert')).not.toBeEmpty();
+  await take(nobody, 'login-wrong');
+
+  const expert = await pageOf(browser, programs, 'expert');
+  await expect(expert.getByRole('button', { name: /Take call/ })).toHaveCount(2, LONG);
+  await take(expert, 'cases-waiting');
+  await expert.goto(`${programs.url}/no/such/page`);
+  await take(expert, 'not-found');
+  await expert.goto(`${programs.url}/cases`);
+  const call = expert.getByRole('listitem').filter({ hasText: 'Mechanical seal leaks' });
+  await call.getByRole('button', { name: /Take call/ }).first().click();
+  await expect(expert.getByRole('dialog')).toBeVisible();
+  await take(expert, 'consent');
+  const id = new URL(expert.url()).pathname.split('/')[2]!;
+  const wear = await pageOf(browser, programs, '');
+  const shown = (screen: string) => expect.poll(async () => (await pump.state())['screen'], LONG).toBe(screen);
+  await expert.getByRole('button', { name: 'Take and record' }).click();
+  await shown('consent');
+  await wear.goto(pump.wear);
+  await expect(wear.getByRole('button', { name: /YES RECORD/ })).toBeVisible();
+  await take(wear, 'wear-consent', 'en');
+  await expect(expert.getByText(/has not answered/)).toBeVisible();
+  await take(expert, 'live-waiting');
+  await pump.say('YES_RECORD');
+  await expect(expert.getByTestId('recording-pill')).toHaveText(/Recording \d/, LONG);
+  await expect.poll(() => expert.locator('video').evaluate((v: HTMLVideoElement) => v.videoWidth), LONG).toBe(1280);
+  await take(expert, 'live');
+  await take(wear, 'wear-live', 'en');
+  // The second pair speaks German: its call still waits.
+  (bike.program as unknown as { env: Record<string, string> }).env['LOTSE_HUD_LANGUAGE'] = 'de';
+  await bike.program.stop();
+  await bike.program.start();
+  await wear.goto(bike.wear);
+  await expect(wear.getByRole('button', { name: /ANRUF ABBRECHEN/ })).toBeVisible(LONG);
+  await take(wear, 'wear-calling', 'de');
+  await wear.goto(pump.wear);
+
+  // A second expert, whose browser gives no microphone, points.
+  const second = await pageOf(browser, programs, 'expert2');
+  await second.addInitScript(() => (navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('no', 'NotAllowedError'))));
+  await second.goto(`${programs.url}/cases/${id}`);
+  await take(second, 'case-not-member');
+  await second.goto(`${programs.url}/cases/${id}/live`);
+  await second.getByRole('button', { name: 'Take and record' }).click();
+  await expect.poll(() => second.locator('video').evaluate((v: HTMLVideoElement) => v.videoWidth), LONG).toBe(1280);
+  await take(second, 'live-no-microphone');
+  await second.getByRole('button', { name: /Laser pointer/ }).click();
+  const board = (await second.getByTestId('board').boundingBox())!;
+  let step = 0;
+  const pointing = setInterval(() => void second.mouse.move(board.x + board.width * (0.42 + 0.02 * Math.sin(step++)), board.y + board.height * 0.4).catch(() => {}), 300);
+  await expect(expert.getByTestId('pointer')).toBeVisible();
+  await take(expert, 'live-pointed');
+  clearInterval(pointing);
+  await second.context().close();
+
+  // The clip shows the seal near the middle from its 7th second on.
+  const live = expert.getByTestId('live-video');
+  await expect.poll(async () => Math.abs(((await frameNumber(live)) ?? 0) / spec.fps - 8.5) < 1.8, { ...LONG, intervals: [50] }).toBe(true);
+  await expert.keyboard.press('f');
+  await draw(expert, 'p', ring(0.46, 0.41, 0.055, 0.16));
+  await draw(expert, 'a', [[0.29, 0.24], [0.405, 0.345]]);
+  await draw(expert, 'n', [[0.55, 0.26]]);
+  await draw(expert, 't', [[0.16, 0.14]]);
+  await expert.keyboard.type('Loosen this first');
+  await expert.keyboard.press('Enter');
+  await expert.getByPlaceholder('Instruction in words').fill('Loosen the seal, then show me the ring');
+  await take(expert, 'live-marked');
+  await expert.getByPlaceholder('Instruction in words').press('Enter');
+  await shown('instruction');
+  writeFileSync(join(out, 'hud-instruction.png'), pump.picture());
+  await take(wear, 'wear-instruction', 'en');
+  await expect(expert.getByTestId('receipt-state').first()).toHaveText(/Seen/, LONG);
+  await pump.say('DONE');
+  await expect(expert.getByTestId('receipt-state').first()).toHaveText(/Done/);
+  await take(expert, 'live-receipt');
+  await expert.getByPlaceholder('Message to everyone').fill('Pump is off and locked out.');
+  await expert.getByPlaceholder('Message to everyone').press('Enter');
+  const file = { name: 'Dichtungswechsel-Kreiselpumpe-P-204.pdf', mimeType: 'application/pdf', buffer: Buffer.alloc(180_000, 'a') };
+  await expert.locator('input[type=file]').setInputFiles(file);
+  await expect(expert.getByText(file.name).first()).toBeVisible();
+  await take(expert, 'live-chat');
+  await expert.keyboard.press('Escape');
+  await expert.getByRole('button', { name: 'Keys' }).click();
+  await take(expert, 'keys');
+  await expert.getByRole('dialog').getByRole('button', { name: 'Close' }).click();
+  await programs.archivist.stop();
+  await expect(expert.getByTestId('recording-pill')).toHaveText(/Not recording/, LONG);
+  await take(expert, 'live-no-archivist');
+  const list = await expert.context().newPage();
+  await list.goto(`${programs.url}/cases`);
+  await expect(list.getByText(/No archivist/)).toBeVisible(LONG);
+  await take(list, 'cases-no-archivist');
+  await list.close();
+  await programs.archivist.start();
+  await expect(expert.getByTestId('recording-pill')).toHaveText(/Recording \d/, LONG);
+  await pump.program.stop('SIGKILL');
+  await take(wear, 'wear-gone', 'en');
+  await expect(expert.getByText(/cannot be reached since|nicht erreichbar/)).toBeVisible(LONG);
+  await take(expert, 'live-glasses-gone');
+  await pump.program.start();
+  await expect(expert.getByText(/cannot be reached since/)).toBeHidden(LONG);
+  await expert.getByRole('button', { name: 'End', exact: true }).click();
+  await expert.getByRole('radio', { name: 'Solved' }).click();
+  await take(expert, 'end');
+  await expert.getByRole('button', { name: 'End session' }).click();
+  await expect(expert.getByText('The session has ended.')).toBeVisible();
+  await take(expert, 'live-ended');
+
+  const manager = await pageOf(browser, programs, 'manager');
+  await take(manager, 'cases-manager');
+  await manager.goto(`${programs.url}/cases/${id}/replay`);
+  await take(manager, 'reason');
+  await manager.getByLabel('Reason').fill('Warranty check');
+  await manager.keyboard.press('Enter');
+  await expect(manager.getByTestId('chain-pill')).toHaveText(/Verified/, LONG);
+  await expect.poll(() => manager.getByTestId('replay-video').evaluate((v: HTMLVideoElement) => v.videoWidth), LONG).toBe(1280);
+  await manager.waitForTimeout(4000);
+  await take(manager, 'replay');
+  await manager.getByRole('list').getByText(/Instruction by/).first().click();
+  await expect(manager.locator('.stage [data-mark]').first()).toBeVisible();
+  await take(manager, 'replay-instruction');
+  await manager.getByRole('tab', { name: /Looked at/ }).click();
+  await take(manager, 'replay-looks');
+  await manager.getByRole('button', { name: 'Download case bundle' }).click();
+  await take(manager, 'export');
+  await expert.goto(`${programs.url}/cases/${id}`);
+  await expect(expert.getByText('Warranty check').first()).toBeVisible(LONG);
+  await take(expert, 'case');
+  for (const glasses of [bike, pump]) await glasses.program.stop();
+  // A call that nobody waits in any more leaves the queue by itself.
+  await expert.goto(`${programs.url}/cases`);
+  await expect(expert.getByText(/Nobody is waiting/)).toBeVisible(LONG).catch(() => found.push('the queue did not become empty'));
+  await take(expert, 'cases-nobody');
+}
+
+test('gallery', async () => {
+  test.setTimeout(1_800_000);
+  if (only.length === 0) rmSync(out, { recursive: true, force: true });
+  mkdirSync(out, { recursive: true });
+  const still = join(out, 'still.png');
+  execFileSync('ffmpeg', ['-v', 'error', '-y', '-ss', '10', '-i', join(root, 'tests/footage/workshop.mp4'), '-frames:v', '1', still]);
+  execFileSync(join(binaries, 'lotse-glass'), ['hud-gallery', join(out, 'hud'), '--picture', still]);
+  const programs = await Programs.start();
+  const browser = await chromium.launch({
+    executablePath: '/usr/bin/chromium',
+    args: ['--no-sandbox', '--disable-quic', '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream', '--autoplay-policy=no-user-gesture-required', '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1'],
+  });
+  try {
+    await walk(programs, browser);
+  } finally {
+    writeFileSync(join(out, 'found.txt'), `${[...new Set(found)].join('\n')}\n`);
+    await browser.close();
+    await programs.stop();
+  }
+  expect([...new Set(found)].filter((f) => f.includes(' axe ')), 'axe').toEqual([]);
+});
