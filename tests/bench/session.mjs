@@ -18,7 +18,7 @@ export function sessionPage(s) {
   return `## One recorded session
 
 \`tests/browser/bench.ts\`: the real programs and Chromium (headless, no graphics card) on this machine, glasses with the workshop clip (1280x720, 25 pictures a second,
-VP8), one expert, a second one coming and going, the archivist recording. ${s.at} UTC, ${sec(s.minutes)} min, load ${s.load.toFixed(1)} before and ${s.load_after.toFixed(1)} after it; development profile, loopback.
+VP8), one expert, a second one coming and going, the archivist recording. ${s.at} UTC, ${sec(s.minutes)} min, load ${s.load[0].toFixed(1)} before and ${s.load[1].toFixed(1)} over its last five minutes; development profile, loopback.
 A percentile is the measured value of the nearest rank.
 
 | ms | n | min | p50 | p95 | max |
@@ -34,24 +34,24 @@ ${[
   ].join('\n')}
 
 **Marks on the picture meant: ${s.marks.archive} of ${s.marks.n}** by the archive, **${s.marks.display} of ${s.marks.n}** by the glasses' display; \`exact\` was claimed for ${s.marks.exact}.
-**Seeks that showed the picture of the asked time: ${s.seeks.right} of ${s.seeks.n}.**
+**Seeks that showed the picture of the asked time: ${s.seeks.right} of ${s.seeks.n}.** ${s.failed === 0 ? 'No step of the session failed.' : `Steps of the session that failed and are in no figure: ${s.failed}.`}
 
 How each was measured, and how far it may be off:
 
 - **Clocks.** One machine, one clock; still every time goes through the product's own mapping to server UTC, so its errors are in the figures. What the page
-  took for server time was off by ${ms(s.clock.page_error.min)} to ${ms(s.clock.page_error.max)} ms (checked with \`Date.now\`, which has whole milliseconds), the glasses by ${s.clock.glasses_error.min.toFixed(2)} to ${s.clock.glasses_error.max.toFixed(2)} ms; the track announces ${s.clock.announced_offset.toFixed(2)} ms. RTP time by the announced
+  took for server time was off by ${ms(s.clock.page_error.min)} to ${ms(s.clock.page_error.max)} ms (checked with \`Date.now\`, which has whole milliseconds), the glasses by ${s.clock.glasses_error.min.toFixed(2)} to ${s.clock.glasses_error.max.toFixed(2)} ms; the track announces ${s.clock.announced.toFixed(2)} ms. RTP time by the announced
   \`rtp_base\` and \`start_us\` against the sender reports that the archive kept: ${s.clock.mapping.min.toFixed(3)} to ${s.clock.mapping.max.toFixed(3)} ms (n = ${s.clock.mapping.n}).
 - **Capture → painted.** From the instant at which the clip hands a picture to the encoder (as its RTP time says) to \`expectedDisplayTime\` of \`requestVideoFrameCallback\`, for every picture that the
-  page's \`window.lotse.painted()\` kept. Exposure before it and a display after it are not in it.
+  page's \`window.lotse.painted()\` kept. Exposure before it and a display after it are not in it. Medians of the six sixths of the session: ${s.glass_to_glass_parts.map((p) => ms(p)).join(', ')} ms.
 - **Enter → presented.** From the key's event time to \`at_us\` of the line in hud.jsonl that shows this instruction. In between: compressing and uploading the Snapshot, the commit with its fsync,
   fan-out, decoding the frame from the ring, drawing. The expert draws one stroke; DONE is said after each.
 - **Marks.** Pen down freezes; the bar code is read from the frozen picture before Enter. After the session the committed FrameId's RTP time is looked up in the downloaded bundle: \`frame_ticks\` of the
   recorded fragment names the picture, ffmpeg decodes it, its bar code is compared. Independently the glasses' display, drawn from their own ring for this FrameId, is read.
 - **Join.** A second expert opens the running session's page ${s.join_picture?.n ?? 0} times (a full load each time; the first time with a new answer, then "Back to the call"). The person's time to read the question is left out: the
   first figure ends when the button is there, the second begins with its click and ends with the first picture's \`expectedDisplayTime\`.
-- **Mouth → ear.** ${s.claps.heard} of the clip's ${s.claps.n} claps. Capture: the click's RTP time in the archived voice, less the 6.5 ms by which Opus is late, through the track's mapping. Ear: an AudioWorklet on the stream that the page plays, its
-  sample turned to time by \`getOutputTimestamp\`. This includes Chromium's output latency of ${s.output_latency ? ms(s.output_latency.p50) : '?'} ms (a null device: no sound card here) and the worklet's own queue of at most 10 ms or so, which the page's
-  own \`<audio>\` does not have. The sound of the clip is 5 ms shorter than its picture, so a click is captured up to 40 ms before its flash (measured: ${s.source_skew ? `${ms(s.source_skew.min)} to ${ms(s.source_skew.max)} ms` : '?'}); both are timed by themselves, so the
+- **Mouth → ear.** ${s.claps.heard} of the clip's ${s.claps.n} claps. Capture: the click's RTP time in the archived voice, less the 6.5 ms by which Opus is late, through the track's mapping. Ear: \`MediaStreamTrackProcessor\` on the voice that the
+  page plays gives each block of 10 ms with the moment at which the player took it; to that is added what Chromium says that its output takes, ${ms(s.output_latency_ms)} ms (a null device: this machine has no sound card).
+  For the picture against the sound, the flash of the same clap. The sound of the clip is 5 ms shorter than its picture, so a click is captured up to 40 ms before its flash (measured: ${s.source_skew ? `${ms(s.source_skew.min)} to ${ms(s.source_skew.max)} ms` : '?'}); both are timed by themselves, so the
   figures are free of it.
 - **Seek.** As manager, in the recording of this session, at random places where something was recorded; from the pointer's event time to \`expectedDisplayTime\` of the first picture whose media time lies in the frame that the archive's
   \`frame_ticks\` have there. Its bar code is compared with the decoded fragment's.

@@ -1,20 +1,20 @@
 /**
  * One recorded session with the real programs and a real Chromium, measured: `make bench`, or
- * `LOTSE_BENCH_MINUTES=2 npm run bench` to try it.
+ * `LOTSE_BENCH_MINUTES=2 npx playwright test --config bench.config.ts` to try it.
  *
- * Owns: what happens when. Writes tests/out/bench/session.json. Never: asserts a figure.
- * Elsewhere: how each is watched and computed (`bench/`), the page of figures (`tests/bench.mjs`).
+ * Owns: what happens when. Writes what was watched, then the figures, into tests/out/bench; `--grep figures` computes
+ * them once more. Never: asserts a figure. Elsewhere: watching and computing (`bench/`), the page (`tests/bench.mjs`).
  */
-import { copyFileSync, cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
 
 import { type Browser, type Page, expect, test } from '@playwright/test';
 
-import { Archive, numberOnDisplay } from './bench/archive.ts';
-import { claps, mappingError, painted, spread } from './bench/figures.ts';
+import { Archive } from './bench/archive.ts';
+import { type Join, type Mark, type Watched, figures } from './bench/figures.ts';
 import { answer, download, end, openBrowser, penDown, person, replay, take } from './bench/people.ts';
-import { seeker } from './bench/seek.ts';
+import { type Seek, seeker } from './bench/seek.ts';
 import { type Usage, usageOf } from './bench/usage.ts';
 import { Watch, numberOn } from './bench/watch.ts';
 import { Programs, root } from './programs.ts';
@@ -28,31 +28,44 @@ const SEEKS = Math.min(100, Math.floor(minutes * 10));
 const COLLECT_MS = 4_000;
 const TITLE = 'Mechanical seal leaks';
 const out = join(root, 'tests/out/bench');
-
-type Mark = { instruction: string; frozen: number | null; file: string; enter_ms: number; shown_ms: number };
-type Join = { open_ms: number; picture_ms: number };
+const watchedFile = join(out, 'watched.json');
 
 let programs: Programs;
 let browser: Browser;
 
-test.beforeAll(async () => {
+test.describe.configure({ mode: 'serial' });
+
+test(`a session of ${minutes} min`, async () => {
   rmSync(out, { recursive: true, force: true });
   mkdirSync(out, { recursive: true });
-  // Pages of its own: nobody builds them anew under a running session, and the tap comes from the pages' own address.
+  // Pages of its own: nobody builds them anew under a running session.
   const pages = join(out, 'pages');
   cpSync(join(root, 'web-expert/dist'), pages, { recursive: true });
-  for (const script of ['tap.js', 'clicks.js']) cpSync(join(import.meta.dirname, 'bench', script), join(pages, script));
   process.env['LOTSE_PAGES'] = pages;
   programs = await Programs.start(['helmet-1']);
-  browser = await openBrowser();
+  try {
+    browser = await openBrowser();
+    const watched = await session();
+    // Kept before anything else can fail.
+    writeFileSync(watchedFile, JSON.stringify(watched));
+    watched.seeks = await seekAndDownload();
+    writeFileSync(watchedFile, JSON.stringify(watched));
+  } finally {
+    await browser?.close();
+    await programs.stop();
+  }
 });
 
-test.afterAll(async () => {
-  await browser?.close();
-  await programs?.stop();
+test('figures', () => {
+  const watched = JSON.parse(readFileSync(watchedFile, 'utf8')) as Watched;
+  const unpacked = join(out, 'bundle');
+  const found = figures(watched, new Archive(join(out, 'case.tar'), unpacked), out);
+  writeFileSync(join(out, 'raw.json'), JSON.stringify(found.raw, null, 1));
+  writeFileSync(join(out, 'session.json'), JSON.stringify(found.figures, null, 1));
+  rmSync(unpacked, { recursive: true });
 });
 
-test(`figures of a session of ${minutes} min`, async () => {
+async function session(): Promise<Watched> {
   const load = loadavg()[0]!;
   const glasses = programs.glasses[0]!;
   const random = seeded(7);
@@ -76,9 +89,10 @@ test(`figures of a session of ${minutes} min`, async () => {
   const joins: Join[] = [];
   const offsets: number[] = [];
   const usage: Record<string, Usage>[] = [];
-  const began = performance.now();
+  const failed: string[] = [];
   const length = minutes * 60_000;
-  const evenly = (n: number, what: () => Promise<unknown>) => Array.from({ length: n }, (_, i) => ({ at: 5_000 + ((length - 15_000) * (i + 0.5)) / n, what }));
+  const evenly = (n: number, what: () => Promise<unknown>) =>
+    Array.from({ length: n }, (_, i) => ({ at: 5_000 + ((length - 15_000) * (i + 0.5)) / n, what }));
   const plan = [
     ...evenly(MARKS, async () => marks.push(await mark(expert, watch, marks, random))),
     ...evenly(JOINS, async () => {
@@ -91,91 +105,64 @@ test(`figures of a session of ${minutes} min`, async () => {
       usage.push(used());
     }),
   ].sort((a, b) => a.at - b.at);
+  const began = performance.now();
   for (const { at, what } of plan) {
     await new Promise((done) => setTimeout(done, began + at - performance.now()));
-    await what();
+    // One that fails is told as such; the session goes on.
+    await what().catch(async (e: Error) => {
+      failed.push(e.message.split('\n')[0]!);
+      console.log(e.message);
+      await expert.keyboard.press('Escape');
+    });
   }
   await new Promise((done) => setTimeout(done, began + length - performance.now()));
   await watch.collect();
   const stats = await watch.stats();
-  const frames = (await glasses.state())['frames'];
+  const frames = (await glasses.state())['frames'] as Watched['frames'];
   const lasted_s = (performance.now() - began) / 1000;
   await end(expert);
   await expect.poll(async () => (await glasses.state())['session']).toBeNull();
   await glasses.program.stop();
   await expert.context().close();
   await second.context().close();
+  return {
+    at: new Date().toISOString().slice(0, 16).replace('T', ' '),
+    lasted_s,
+    load: [load, loadavg()[1]!],
+    frames,
+    stats,
+    usage,
+    offsets,
+    failed,
+    marks,
+    joins,
+    seeks: [],
+    main: watch.track('main'),
+    voice: watch.track('voice'),
+    painted: [...watch.painted],
+    heard: watch.heard,
+    latency_ms: watch.latency_ms,
+    clocks: watch.clocks,
+  };
+}
 
+async function seekAndDownload(): Promise<Seek[]> {
+  const random = seeded(11);
   const manager = await person(browser, programs, 'manager', async (page) => {
     await Watch.on(page);
   });
   await replay(manager, new RegExp(TITLE));
   await expect.poll(() => numberOn(manager.getByTestId('replay-video')).catch(() => null), { timeout: 120_000 }).not.toBeNull();
   const seek = await seeker(manager);
-  const seeks = [];
+  const seeks: Seek[] = [];
   while (seeks.length < SEEKS) {
     const sought = await seek(random());
     if (sought.rtp !== null) seeks.push(sought);
   }
-  const bundle = await download(manager, programs.folder);
+  copyFileSync(await download(manager, programs.folder), join(out, 'case.tar'));
   await manager.context().close();
-
-  const archive = new Archive(bundle, join(programs.folder, 'bundle'));
-  const main = watch.track('main');
-  const numbers = archive.numbers(main.track);
-  const committed = new Map(archive.instructions.map((i) => [i.id, i]));
-  const compared = marks.map((m) => {
-    const i = committed.get(m.instruction);
-    return { ...m, rtp: i?.frame.rtp ?? null, confidence: i?.confidence, archived: i ? (numbers.get(i.frame.rtp) ?? null) : null, displayed: numberOnDisplay(join(out, m.file)) };
-  });
-  const four = claps(watch, numbers, archive.clicks(watch.track('voice').track));
-  const sought = seeks.map((s) => ({ ...s, archived: s.rtp === null ? null : (numbers.get(s.rtp) ?? null) }));
-  const heard = four.filter((c) => c.heard_ms !== null);
-
-  writeFileSync(join(out, 'raw.json'), JSON.stringify({ compared, four, sought, joins, offsets, clocks: watch.clocks, heard: watch.heard, usage, stats, gaps: archive.gaps }, null, 1));
-  writeFileSync(
-    join(out, 'session.json'),
-    JSON.stringify(
-      {
-        at: new Date().toISOString().slice(0, 16),
-        minutes: lasted_s / 60,
-        load,
-        load_after: loadavg()[0],
-        frames,
-        recorded: numbers.size,
-        gaps: archive.gaps.length,
-        segments: archive.segments.length,
-        browser: stats,
-        usage: [usage[0], usage.at(-1)],
-        clock: {
-          page_error: spread(watch.clocks.map((c) => c.offset_ms - c.wall_ms)),
-          glasses_error: spread(offsets),
-          announced_offset: main.clock_offset_us / 1000,
-          mapping: spread(mappingError(archive)),
-        },
-        glass_to_glass: spread(painted(watch)),
-        enter_to_present: spread(marks.map((m) => m.shown_ms - m.enter_ms)),
-        marks: {
-          n: compared.length,
-          exact: compared.filter((m) => m.confidence === 'exact').length,
-          archive: compared.filter((m) => m.frozen !== null && m.frozen === m.archived).length,
-          display: compared.filter((m) => m.frozen !== null && m.frozen === m.displayed).length,
-        },
-        join_open: spread(joins.map((j) => j.open_ms)),
-        join_picture: spread(joins.map((j) => j.picture_ms)),
-        claps: { n: four.length, heard: heard.length },
-        source_skew: spread(four.map((c) => c.click_ms - c.flash_ms)),
-        mouth_to_ear: spread(heard.map((c) => c.heard_ms! - c.click_ms)),
-        output_latency: spread(watch.heard.map((h) => h.latency_ms)),
-        skew: spread(heard.filter((c) => c.painted_ms !== null).map((c) => c.painted_ms! - c.flash_ms - (c.heard_ms! - c.click_ms))),
-        seek: spread(sought.map((s) => s.took_ms ?? NaN)),
-        seeks: { n: sought.length, right: sought.filter((s) => s.number !== null && s.number === s.archived).length, nothing: sought.filter((s) => s.took_ms === null).length },
-      },
-      null,
-      1,
-    ),
-  );
-});
+  return seeks;
+}
 
 /** Pen down, a stroke, Enter; ends when the glasses show it and the technician has said DONE. */
 async function mark(expert: Page, watch: Watch, before: readonly Mark[], random: () => number): Promise<Mark> {

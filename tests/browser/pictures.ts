@@ -10,7 +10,7 @@ import type { Locator } from '@playwright/test';
 
 import { root } from './programs.ts';
 
-type Spec = { fps: number; frames: number; picture: { width: number; height: number }; claps: { frame: number; time_ms: number }[] };
+type Spec = { fps: number; frames: number; picture: { width: number; height: number }; claps: { frame: number }[]; flash: { frames: number } };
 type Reading = { frame: number; flash: boolean };
 type Reader = (spec: Spec, width: number, luma: (x: number, y: number) => number) => Reading | null;
 

@@ -1,4 +1,4 @@
-// Finds the clicks of the claps in sound, the same way in a page (`tap.js`) and in the archive (`archive.ts`).
+// Finds the clicks of the claps in sound, the same way in a page (`watch.ts`) and in the archive (`archive.ts`).
 //
 // A click stands alone: 0.2 s of nothing loud before it, then loud at once; words stay below it and grow slower.
 

@@ -1,15 +1,43 @@
 /**
- * From what was watched to figures: each a spread, with what belongs to it in words of numbers only.
+ * From what was watched, and from the archive's own answer, to figures.
  *
  * Owns: the arithmetic of times. Never: measures, judges. Elsewhere: the page of figures (`tests/bench/session.mjs`).
  */
+import { join } from 'node:path';
+
 import { spec } from '../pictures.ts';
-import type { Archive } from './archive.ts';
-import type { TrackInfo, Watch } from './watch.ts';
+import { type Archive, numberOnDisplay } from './archive.ts';
+import type { Seek } from './seek.ts';
+import type { Usage } from './usage.ts';
+import type { ClockSample, TrackInfo } from './watch.ts';
 
-export type Spread = { n: number; min: number; p50: number; p95: number; max: number };
+export type Mark = { instruction: string; frozen: number | null; file: string; enter_ms: number; shown_ms: number };
+export type Join = { open_ms: number; picture_ms: number };
 
-export function spread(values: readonly number[]): Spread | null {
+/** Everything that was seen of a session from outside the archive. */
+export type Watched = {
+  at: string;
+  lasted_s: number;
+  load: [before: number, five_minutes: number];
+  frames: { captured: number; encoded: number };
+  stats: Record<string, Record<string, number>>;
+  usage: Record<string, Usage>[];
+  offsets: number[];
+  failed: string[];
+  marks: Mark[];
+  joins: Join[];
+  seeks: Seek[];
+  main: TrackInfo;
+  voice: TrackInfo;
+  painted: [rtp: number, at_ms: number][];
+  heard: number[];
+  latency_ms: number;
+  clocks: ClockSample[];
+};
+
+type Spread = { n: number; min: number; p50: number; p95: number; max: number };
+
+function spread(values: readonly number[]): Spread | null {
   const sorted = values.filter(Number.isFinite).sort((a, b) => a - b);
   if (sorted.length === 0) return null;
   // The nearest rank: a value that was measured.
@@ -17,51 +45,102 @@ export function spread(values: readonly number[]): Spread | null {
   return { n: sorted.length, min: sorted[0]!, p50: at(0.5), p95: at(0.95), max: sorted.at(-1)! };
 }
 
-const RATE = { main: 90, preview: 90, voice: 48 } as Record<string, number>;
+/** Ticks a millisecond. */
+const RATE: Record<string, number> = { main: 90, preview: 90, voice: 48 };
 /** The Opus encoder looks ahead 312 samples at 48 kHz: a sound comes out of the decoder so much after its own RTP time. */
 const OPUS_AHEAD_MS = 6.5;
 /** A click is taken for a clap's own when it is heard within this, ms. */
 const HEARD_WITHIN_MS = 2_000;
+/** Rounds of the clip lose up to 40 ms between picture and sound before the glasses make it good. */
+const CLAP_APART_MS = 100;
 
 /** Server UTC of an RTP time of the glasses, ms. */
-export function capturedAt(rtp: number, track: TrackInfo): number {
+function capturedAt(rtp: number, track: TrackInfo): number {
   return (track.start_us! + track.clock_offset_us) / 1000 + (rtp - track.rtp_base!) / RATE[track.source]!;
 }
 
-/** Capture → painted, of every picture seen. */
-export function painted(watch: Watch): number[] {
-  const track = watch.track('main');
-  return [...watch.painted].map(([rtp, at]) => at - capturedAt(rtp, track));
+/** The archive's clock samples hold what the glasses' sender reports claim for an RTP time; the announced mapping says it too. */
+function mappingError(archive: Archive, track: TrackInfo): number[] {
+  const own = archive.segments.filter((s) => s.info.track === track.track);
+  return own.flatMap((s) => s.clock.filter((c) => c[1] > 0).map(([rtp, ntp_us]) => (ntp_us + track.clock_offset_us) / 1000 - capturedAt(rtp, track)));
 }
 
-/** The archive's clock samples say when the glasses' sender reports claim that an RTP time was; the announced mapping says it too. */
-export function mappingError(archive: Archive): number[] {
-  return archive.segments.flatMap((s) =>
-    s.clock.filter((c) => c[1] > 0).map(([rtp, ntp_us]) => (ntp_us + s.info.clock_offset_us) / 1000 - capturedAt(rtp, s.info)),
-  );
-}
+type Clap = { flash_ms: number; click_ms: number; seen_after_ms: number | null; heard_ms: number | null };
 
-export type Clap = { flash_ms: number; click_ms: number; painted_ms: number | null; heard_ms: number | null };
-
-/** Every clap of the session with its four times: captured as light and as sound, seen and heard by the expert. */
-export function claps(watch: Watch, numbers: Map<number, number | null>, clicks: readonly number[]): Clap[] {
-  const main = watch.track('main');
-  const voice = watch.track('voice');
+/** Every clap of the session: captured as light and as sound, how long after it the light was seen, when the sound was heard. */
+function claps(watched: Watched, numbers: Map<number, number | null>, clicks: readonly number[]): Clap[] {
+  const { main, voice } = watched;
   const captured = clicks.map((rtp) => capturedAt(rtp, voice) - OPUS_AHEAD_MS);
-  const heard = watch.heard.map((h) => h.at_ms);
+  const heard = watched.heard.map((at) => at + watched.latency_ms);
   const found: Clap[] = [];
   for (const [rtp, number] of numbers) {
     if (!spec.claps.some((c) => c.frame === number)) continue;
     const flash_ms = capturedAt(rtp, main);
-    // Rounds of the clip lose up to 40 ms between picture and sound before the glasses make it good.
-    const click_ms = captured.find((c) => Math.abs(c - flash_ms) < 100);
+    const click_ms = captured.find((c) => Math.abs(c - flash_ms) < CLAP_APART_MS);
     if (click_ms === undefined) continue;
+    // A page that is short of time leaves pictures out; the flash stands in three.
+    const flash = watched.painted.find(([painted]) => painted >= rtp && painted < rtp + spec.flash.frames * (90_000 / spec.fps));
     found.push({
       flash_ms,
       click_ms,
-      painted_ms: watch.painted.get(rtp) ?? null,
+      seen_after_ms: flash === undefined ? null : flash[1] - capturedAt(flash[0], main),
       heard_ms: heard.find((h) => h > click_ms && h < click_ms + HEARD_WITHIN_MS) ?? null,
     });
   }
   return found;
+}
+
+/** `pictures`: where the display's pictures lie. */
+export function figures(watched: Watched, archive: Archive, pictures: string): { figures: unknown; raw: unknown } {
+  const { main, voice } = watched;
+  const numbers = archive.numbers(main.track);
+  const committed = new Map(archive.instructions.map((i) => [i.id, i]));
+  const marks = watched.marks.map((m) => {
+    const i = committed.get(m.instruction);
+    const archived = i ? (numbers.get(i.frame.rtp) ?? null) : null;
+    return { ...m, rtp: i?.frame.rtp, confidence: i?.confidence, archived, displayed: numberOnDisplay(join(pictures, m.file)) };
+  });
+  const seeks = watched.seeks.map((s) => ({ ...s, archived: numbers.get(s.rtp ?? -1) ?? null }));
+  const all = claps(watched, numbers, archive.clicks(voice.track));
+  const heard = all.filter((c) => c.heard_ms !== null);
+  const painted = watched.painted.map(([rtp, at]) => at - capturedAt(rtp, main));
+  return {
+    raw: { marks, seeks, claps: all, joins: watched.joins, failed: watched.failed, gaps: archive.gaps, painted, usage: watched.usage },
+    figures: {
+      at: watched.at,
+      minutes: watched.lasted_s / 60,
+      load: watched.load,
+      failed: watched.failed.length,
+      frames: watched.frames,
+      recorded: numbers.size,
+      segments: archive.segments.length,
+      browser: watched.stats,
+      usage: [watched.usage[0], watched.usage.at(-1)],
+      clock: {
+        page_error: spread(watched.clocks.map((c) => c.offset_ms - c.wall_ms)),
+        glasses_error: spread(watched.offsets),
+        announced: main.clock_offset_us / 1000,
+        mapping: spread([...mappingError(archive, main), ...mappingError(archive, voice)]),
+      },
+      glass_to_glass: spread(painted),
+      // The same in six parts of the session: a drift would show.
+      glass_to_glass_parts: Array.from({ length: 6 }, (_, i) => spread(painted.slice((i * painted.length) / 6, ((i + 1) * painted.length) / 6))?.p50),
+      enter_to_present: spread(marks.map((m) => m.shown_ms - m.enter_ms)),
+      marks: {
+        n: marks.length,
+        exact: marks.filter((m) => m.confidence === 'exact').length,
+        archive: marks.filter((m) => m.frozen !== null && m.frozen === m.archived).length,
+        display: marks.filter((m) => m.frozen !== null && m.frozen === m.displayed).length,
+      },
+      join_open: spread(watched.joins.map((j) => j.open_ms)),
+      join_picture: spread(watched.joins.map((j) => j.picture_ms)),
+      claps: { n: all.length, heard: heard.length },
+      source_skew: spread(all.map((c) => c.click_ms - c.flash_ms)),
+      mouth_to_ear: spread(heard.map((c) => c.heard_ms! - c.click_ms)),
+      output_latency_ms: watched.latency_ms,
+      skew: spread(heard.map((c) => (c.seen_after_ms ?? NaN) - (c.heard_ms! - c.click_ms))),
+      seek: spread(seeks.map((s) => s.took_ms ?? NaN)),
+      seeks: { n: seeks.length, right: seeks.filter((s) => s.number !== null && s.number === s.archived).length },
+    },
+  };
 }

@@ -4,6 +4,7 @@
  * Owns: what is added to a measured page. Never: changes what the page does; it reads `window.lotse`, media elements and
  * events. Elsewhere: people (`people.ts`), what the numbers mean (`figures.ts`).
  */
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import type { Locator, Page } from '@playwright/test';
@@ -22,15 +23,20 @@ export const codeIn = (luma: ArrayLike<number>) =>
 
 /** By how much the server's clock and the machine's are ahead of the page's; the second is read in whole milliseconds. */
 export type ClockSample = { offset_ms: number; wall_ms: number };
-export type Heard = { at_ms: number; latency_ms: number };
 
 /** The facts of the page that this folder uses, and what `inject` adds. */
 interface Bench {
   pressed: number[];
-  heard: Heard[];
+  /** When the first sample of a click was taken for playing. */
+  heard: number[];
+  listen(): Promise<number>;
   peers: RTCPeerConnection[];
   utc(at: number): number;
   luma(of: HTMLElement): number[];
+}
+interface Sound {
+  MediaStreamTrackProcessor: new (init: { track: MediaStreamTrack }) => { readable: ReadableStream<AudioData> };
+  Clicks: new (rate: number) => { hear(x: number, at: number): number | null };
 }
 export type Measured = Window & {
   lotse: {
@@ -46,7 +52,10 @@ export class Watch {
   readonly tracks = new Map<string, TrackInfo>();
   /** Unwrapped RTP time → when it was to appear. */
   readonly painted = new Map<number, number>();
-  readonly heard: Heard[] = [];
+  /** When the first samples of clicks were taken for playing. */
+  readonly heard: number[] = [];
+  /** What Chromium says that its sound output takes. */
+  latency_ms = 0;
   readonly clocks: ClockSample[] = [];
 
   constructor(private readonly page: Page) {}
@@ -61,6 +70,7 @@ export class Watch {
         for (const { info } of offer.downlink) watch.tracks.set(info.track, info);
       }),
     );
+    await page.addInitScript({ content: readFileSync(join(import.meta.dirname, 'clicks.js'), 'utf8').replace('export class', 'globalThis.Clicks = class') });
     await page.addInitScript(inject, PANEL);
     return watch;
   }
@@ -73,31 +83,7 @@ export class Watch {
 
   /** From now on clicks in the voices are told. */
   async listen(): Promise<void> {
-    await this.page.evaluate(async () => {
-      const { bench } = window as unknown as Measured;
-      const context = new AudioContext({ sampleRate: 48_000, latencyHint: 'interactive' });
-      await context.audioWorklet.addModule('/tap.js');
-      const tap = new AudioWorkletNode(context, 'click-tap');
-      const mute = new GainNode(context, { gain: 0 });
-      tap.connect(mute).connect(context.destination);
-      tap.port.onmessage = ({ data }: MessageEvent<number>) => {
-        const { contextTime, performanceTime } = context.getOutputTimestamp();
-        const out = performanceTime! + (data / context.sampleRate - contextTime!) * 1000;
-        bench.heard.push({ at_ms: bench.utc(out), latency_ms: (context.baseLatency + context.outputLatency) * 1000 });
-      };
-      const known = new Set<string>();
-      const connect = () => {
-        for (const element of document.querySelectorAll('audio')) {
-          const stream = element.srcObject as MediaStream | null;
-          const track = stream?.getAudioTracks()[0];
-          if (!stream || !track || known.has(track.id)) continue;
-          known.add(track.id);
-          context.createMediaStreamSource(stream).connect(tap);
-        }
-      };
-      connect();
-      setInterval(connect, 500);
-    });
+    this.latency_ms = await this.page.evaluate(() => (window as unknown as Measured).bench.listen());
   }
 
   /** Takes over what the page has gathered; often enough, because it keeps 300 pictures only. */
@@ -146,12 +132,52 @@ function inject(panel: typeof PANEL): void {
       peers.push(this);
     }
   };
+  /** Reads a voice block by block as the player takes it, which is stamped with that moment. */
+  async function hear(track: MediaStreamTrack): Promise<void> {
+    const { MediaStreamTrackProcessor: Processor, Clicks } = globalThis as unknown as Sound;
+    const reader = new Processor({ track: track.clone() }).readable.getReader();
+    const clicks = new Clicks(48_000);
+    const samples = new Float32Array(4_800);
+    // The stamp's zero is not the page's: the quickest block of all tells the distance.
+    let zero = Infinity;
+    for (let n = 0; ; ) {
+      const { value: block, done } = await reader.read();
+      if (done || !block) return;
+      const stamp = block.timestamp / 1000;
+      zero = Math.min(zero, performance.now() - stamp);
+      const length = block.numberOfFrames;
+      block.copyTo(samples.subarray(0, length), { planeIndex: 0, format: 'f32-planar' });
+      block.close();
+      for (let i = 0; i < length; i++) {
+        const found = clicks.hear(samples[i]!, n + i);
+        if (found !== null) bench.heard.push(bench.utc(stamp + zero + (found - n) / 48));
+      }
+      n += length;
+    }
+  }
   const canvas = new OffscreenCanvas(panel.width, panel.height);
   const context = canvas.getContext('2d', { willReadFrequently: true })!;
   const bench: Bench = {
     peers,
     pressed: [],
     heard: [],
+    async listen() {
+      const known = new Set<string>();
+      setInterval(() => {
+        for (const element of document.querySelectorAll('audio')) {
+          const track = (element.srcObject as MediaStream | null)?.getAudioTracks()[0];
+          if (!track || known.has(track.id)) continue;
+          known.add(track.id);
+          void hear(track);
+        }
+      }, 500);
+      // Only to ask what the output takes.
+      const context = new AudioContext({ sampleRate: 48_000, latencyHint: 'interactive' });
+      await new Promise((done) => setTimeout(done, 2_000));
+      const latency = (context.baseLatency + context.outputLatency) * 1000;
+      await context.close();
+      return latency;
+    },
     utc: (at) => performance.timeOrigin + at + (window as unknown as Measured).lotse.clock_offset_us() / 1000,
     luma(of) {
       const source = of as HTMLVideoElement & HTMLImageElement & HTMLCanvasElement;
