@@ -37,7 +37,7 @@ const rows = viewers.map(
     `| ${n} | ${spread(n, 'cpu_us_per_packet', 2)} | ${spread(n, 'latency_p50_ms', 2)} | ${spread(n, 'latency_p99_ms', 2)} | ${spread(n, 'delivered_pct', 1)} |`,
 );
 
-const measured = join(root, 'tests/out/bench/session.json');
+const measured = join(root, 'tests/out/session/figures.json');
 if (minutes > 0) {
   const run = spawnSync('npx', ['playwright', 'test', '--config', 'bench.config.ts'], {
     cwd: join(root, 'tests/browser'),

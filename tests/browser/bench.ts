@@ -2,7 +2,7 @@
  * One recorded session with the real programs and a real Chromium, measured: `make bench`, or
  * `LOTSE_BENCH_MINUTES=2 npx playwright test --config bench.config.ts` to try it.
  *
- * Owns: what happens when. Writes what was watched, then the figures, into tests/out/bench; `--grep figures` computes
+ * Owns: what happens when. Writes what was watched, then the figures, into tests/out/session; `--grep figures` computes
  * them once more. Never: asserts a figure. Elsewhere: watching and computing (`bench/`), the page (`tests/bench.mjs`).
  */
 import { copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -27,7 +27,7 @@ const SEEKS = Math.min(100, Math.floor(minutes * 10));
 /** The page keeps 300 pictures, 12 s. */
 const COLLECT_MS = 4_000;
 const TITLE = 'Mechanical seal leaks';
-const out = join(root, 'tests/out/bench');
+const out = join(root, 'tests/out/session');
 const watchedFile = join(out, 'watched.json');
 
 let programs: Programs;
@@ -61,7 +61,7 @@ test('figures', () => {
   const unpacked = join(out, 'bundle');
   const found = figures(watched, new Archive(join(out, 'case.tar'), unpacked), out);
   writeFileSync(join(out, 'raw.json'), JSON.stringify(found.raw, null, 1));
-  writeFileSync(join(out, 'session.json'), JSON.stringify(found.figures, null, 1));
+  writeFileSync(join(out, 'figures.json'), JSON.stringify(found.figures, null, 1));
   rmSync(unpacked, { recursive: true });
 });
 
