@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use crate::error::GlassError;
+use crate::{error::GlassError, voice::SpeakerConfig};
 
 /// All settings.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -52,7 +52,7 @@ pub struct Camera {
 pub struct Sound {
     /// "auto", "file" (the clip's sound), "test", "none".
     pub microphone: String,
-    /// "auto", "wav:FILE", "none".
+    /// "auto", "alsa:DEVICE", "wav:FILE", "none".
     pub speaker: String,
 }
 
@@ -234,8 +234,8 @@ fn check(config: &Config, place: &str) -> Result<(), GlassError> {
         return bad("[sound] microphone", mic, "needs [camera] source = \"file:CLIP\"");
     }
     let speaker = &config.sound.speaker;
-    if !["auto", "none"].contains(&speaker.as_str()) && !speaker.starts_with("wav:") {
-        return bad("[sound] speaker", speaker, "is none of auto, wav:FILE, none");
+    if SpeakerConfig::parse(speaker).is_err() {
+        return bad("[sound] speaker", speaker, "is none of auto, alsa:DEVICE, wav:FILE, none");
     }
     for d in &config.hud.displays {
         if !d.starts_with("web:") && !d.starts_with("png:") {
@@ -297,6 +297,25 @@ mod tests {
         ] {
             let error = load(None, |n| (n == name).then(|| value.to_owned())).expect_err(name).to_string();
             assert!(error.contains(value) && error.contains("glass.toml"), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_speaker_that_can_be_opened_can_be_set_and_is_explained() {
+        let set = |value: &str| load(None, |n| (n == "LOTSE_SOUND_SPEAKER").then(|| value.to_owned()));
+        for value in ["auto", "alsa:hw:1,0", "alsa:default", "wav:/tmp/heard.wav", "none"] {
+            assert_eq!(set(value).expect(value).sound.speaker, value);
+            SpeakerConfig::parse(value).expect(value);
+        }
+        for value in ["alsa:", "wav:", "alsa", "", "Auto", "hw:1,0"] {
+            assert!(set(value).is_err() && SpeakerConfig::parse(value).is_err(), "{value}");
+        }
+        let annotated = include_str!("../glass.toml");
+        let protocol = include_str!("../../docs/PROTOCOL.md");
+        for form in ["\"auto\"", "\"alsa:DEVICE\"", "\"wav:FILE\"", "\"none\""] {
+            let explained = |text: &str, mark| text.lines().any(|l| l.contains(form) && l.contains(mark));
+            assert!(explained(annotated, "the sound device, "), "{form}");
+            assert!(explained(protocol, "`speaker = "), "{form}");
         }
     }
 

@@ -112,7 +112,7 @@ pub async fn run(config: Config) -> Result<(), GlassError> {
     let (own, mut inbox) = mpsc::channel(OWN);
     let (media_events, mut media_inbox) = mpsc::channel(MEDIA);
     let (words, mut asked) = mpsc::channel::<Ask>(input::QUEUE);
-    let words = Words(words);
+    let words = Words::new(words, config.hud.language);
 
     let speaker = Speaker::start(SpeakerConfig::parse(&config.sound.speaker)?);
     let tell = own.clone();

@@ -301,7 +301,7 @@ impl Core {
         todo
     }
 
-    /// Somebody said, pressed or sent a word. `Err`: why it does nothing now.
+    /// Somebody said, pressed or sent a word. `Err`: why it does nothing now, in the display's language.
     pub fn word(&mut self, now_ms: i64, word: Word) -> Result<Vec<Action>, &'static str> {
         if word == Word::Tap || word == Word::Hold {
             return self.button(now_ms, word);
@@ -408,9 +408,11 @@ impl Core {
 
     /// One button: short moves the focus, long chooses.
     fn button(&mut self, now_ms: i64, word: Word) -> Result<Vec<Action>, &'static str> {
+        let l = self.settings.language;
+        let nothing = l.t("jetzt gibt es nichts zu wählen", "nothing can be chosen now");
         let commands: Vec<Word> = self.offered(now_ms).iter().map(|c| c.word).collect();
         if commands.is_empty() {
-            return Err("nothing can be chosen now");
+            return Err(nothing);
         }
         if word == Word::Tap {
             // Where nothing is preselected, 0 means none.
@@ -420,10 +422,10 @@ impl Core {
         }
         if self.needs_answer() && self.focus == 0 {
             // No preselected answer: the first tap chooses one.
-            return Err("tap first: no answer is preselected");
+            return Err(l.t("erst antippen: keine Antwort ist vorgewählt", "tap first: no answer is preselected"));
         }
         let index = if self.needs_answer() { self.focus - 1 } else { self.focus };
-        let chosen = commands.get(index).copied().ok_or("nothing can be chosen now")?;
+        let chosen = commands.get(index).copied().ok_or(nothing)?;
         self.word(now_ms, chosen)
     }
 

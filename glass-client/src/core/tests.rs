@@ -230,6 +230,45 @@ fn consent_names_everybody_is_logged_and_comes_before_any_media() {
 }
 
 #[test]
+fn why_a_word_does_nothing_is_said_in_the_language_of_the_display() {
+    let called = || {
+        let mut stage = Stage::new().called();
+        stage.joined(stage.expert, Role::Expert, "Anton Weber");
+        stage
+    };
+    let asked = || {
+        let mut stage = called();
+        stage.log(stage.expert, kind::SESSION_JOINED, stage.session(), None, Payload::None);
+        stage
+    };
+    let mut reasons = std::collections::HashSet::new();
+    for story in [&Stage::new as &dyn Fn() -> Stage, &called, &asked] {
+        for word in Word::ALL {
+            let why = [Language::En, Language::De].map(|language| {
+                let mut stage = story();
+                stage.core.settings.language = language;
+                stage.core.word(stage.now, word).err()
+            });
+            match why {
+                [None, None] => {}
+                [Some(en), Some(de)] => {
+                    assert_ne!(en, de, "{}", word.text());
+                    reasons.insert(de);
+                }
+                other => panic!("{}: {other:?}", word.text()),
+            }
+        }
+    }
+    for de in [
+        "kein Archivar ist verbunden, nichts kann aufgenommen werden",
+        "es wird schon gerufen",
+        "es gibt kein Gespräch",
+    ] {
+        assert!(reasons.contains(de), "{reasons:?}");
+    }
+}
+
+#[test]
 fn without_an_archivist_a_yes_is_not_offered() {
     let mut stage = Stage::new().called();
     stage.joined(stage.expert, Role::Expert, "Anton Weber");

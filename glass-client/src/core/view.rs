@@ -342,14 +342,22 @@ impl Core {
 
     /// Why a word does nothing now.
     pub(super) fn why_not(&self, word: Word) -> &'static str {
+        let l = self.settings.language;
         match word {
-            Word::YesRecord if self.needs_answer() => "no archivist is connected, nothing can be recorded",
-            Word::YesRecord | Word::CallOnly | Word::RefuseCall => "nothing is asked now",
-            Word::StopRecording => "nothing is recorded",
-            Word::Done | Word::Refuse | Word::Repeat => "no instruction is shown",
-            Word::Call if self.session.is_some() => "already calling",
-            Word::EndCall | Word::Privacy if self.session.is_none() => "there is no call",
-            _ => "not offered now",
+            Word::YesRecord if self.needs_answer() => l.t(
+                "kein Archivar ist verbunden, nichts kann aufgenommen werden",
+                "no archivist is connected, nothing can be recorded",
+            ),
+            Word::YesRecord | Word::CallOnly | Word::RefuseCall => {
+                l.t("jetzt wird nichts gefragt", "nothing is asked now")
+            }
+            Word::StopRecording => l.t("es läuft keine Aufnahme", "nothing is recorded"),
+            Word::Done | Word::Refuse | Word::Repeat => {
+                l.t("es wird keine Anweisung gezeigt", "no instruction is shown")
+            }
+            Word::Call if self.session.is_some() => l.t("es wird schon gerufen", "already calling"),
+            Word::EndCall | Word::Privacy if self.session.is_none() => l.t("es gibt kein Gespräch", "there is no call"),
+            _ => l.t("geht jetzt nicht", "not offered now"),
         }
     }
 }

@@ -6,7 +6,7 @@ pub mod socket;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::core::Word;
+use crate::{config::Language, core::Word};
 
 /// Words on their way to the core: a person does not say more, and what comes on top is refused as busy.
 pub const QUEUE: usize = 32;
@@ -16,14 +16,25 @@ pub type Ask = (Word, oneshot::Sender<Result<(), String>>);
 
 /// Says words.
 #[derive(Clone)]
-pub struct Words(pub mpsc::Sender<Ask>);
+pub struct Words {
+    asks: mpsc::Sender<Ask>,
+    /// Refusals are in the language of the display.
+    language: Language,
+}
 
 impl Words {
+    pub fn new(asks: mpsc::Sender<Ask>, language: Language) -> Self {
+        Self { asks, language }
+    }
+
     /// Says a word and waits for the answer.
     pub async fn say(&self, text: &str) -> Result<(), String> {
-        let word = Word::parse(text).ok_or_else(|| "no such word".to_owned())?;
+        let l = self.language;
+        let word = Word::parse(text).ok_or_else(|| l.t("dieses Wort gibt es nicht", "no such word"))?;
         let (reply, answer) = oneshot::channel();
-        self.0.try_send((word, reply)).map_err(|_| "busy, say it again".to_owned())?;
-        answer.await.map_err(|_| "the program is ending".to_owned())?
+        self.asks
+            .try_send((word, reply))
+            .map_err(|_| l.t("gerade beschäftigt, noch einmal sagen", "busy, say it again"))?;
+        answer.await.map_err(|_| l.t("das Programm wird gerade beendet", "the program is ending"))?
     }
 }

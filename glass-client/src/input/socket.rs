@@ -73,14 +73,14 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::core::Word;
+    use crate::{config::Language, core::Word};
 
     #[tokio::test]
     async fn words_are_answered_line_by_line() {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("words");
         let (tx, mut rx) = mpsc::channel(4);
-        listen(&path, Words(tx)).expect("listens");
+        listen(&path, Words::new(tx, Language::En)).expect("listens");
         tokio::spawn(async move {
             while let Some((word, reply)) = rx.recv().await {
                 let _ = reply.send(if word == Word::Done { Ok(()) } else { Err("not now".into()) });
@@ -98,12 +98,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_no_core_was_asked_for_is_refused_in_the_language_of_the_display() {
+        let (tx, rx) = mpsc::channel(1);
+        let words = Words::new(tx, Language::De);
+        assert_eq!(words.say("DANCE").await, Err("dieses Wort gibt es nicht".into()));
+        // Nobody answers the first one.
+        let waits = tokio::spawn({
+            let words = words.clone();
+            async move { words.say("CALL").await }
+        });
+        while rx.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(words.say("CALL").await, Err("gerade beschäftigt, noch einmal sagen".into()));
+        drop(rx);
+        assert_eq!(waits.await.expect("runs"), Err("das Programm wird gerade beendet".into()));
+    }
+
+    #[tokio::test]
     async fn a_file_at_the_path_is_left_alone() {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("precious");
         std::fs::write(&path, "keep").expect("writes");
         let (tx, _rx) = mpsc::channel(1);
-        assert!(listen(&path, Words(tx)).is_err());
+        assert!(listen(&path, Words::new(tx, Language::En)).is_err());
         assert_eq!(std::fs::read_to_string(&path).expect("kept"), "keep");
     }
 }

@@ -11,13 +11,13 @@ use tokio_tungstenite::{
 };
 
 use super::*;
-use crate::{core::Word, input::Ask};
+use crate::{config::Language, core::Word, input::Ask};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 fn page() -> (Wear, mpsc::Receiver<Ask>) {
     let (words, asked) = mpsc::channel(4);
-    (Wear::start("127.0.0.1:0", Words(words)).expect("a free port"), asked)
+    (Wear::start("127.0.0.1:0", Words::new(words, Language::En)).expect("a free port"), asked)
 }
 
 /// Answers every word but DONE with yes, and hands it on.
@@ -203,11 +203,11 @@ async fn a_taken_port_is_told_with_a_way_out_and_is_free_again_afterwards() {
     let (wear, _asked) = page();
     let address = wear.url().replace("http://", "");
     let (words, _keep) = mpsc::channel(1);
-    let refusal = Wear::start(&address, Words(words.clone())).err().expect("taken").to_string();
+    let refusal = Wear::start(&address, Words::new(words.clone(), Language::En)).err().expect("taken").to_string();
     assert!(refusal.contains(&address) && refusal.contains("[hud] displays"), "{refusal}");
     drop(wear);
     timeout(Duration::from_secs(5), async {
-        while Wear::start(&address, Words(words.clone())).is_err() {
+        while Wear::start(&address, Words::new(words.clone(), Language::En)).is_err() {
             tokio::task::yield_now().await;
         }
     })
