@@ -3,7 +3,10 @@
 //! Owns: the one error type of this crate and how it becomes an HTTP answer.
 //! Elsewhere: the sentences for callers (`refusal`).
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use axum::{
     extract::Request,
@@ -14,6 +17,10 @@ use axum::{
 use lotse_protocol::{ProtocolError, chain::ChainError, error::ErrorBody};
 
 use crate::refusal::{Code, Language, Refusal, request_id};
+
+/// A full disk fails every write; its one remedy is not said more often.
+const TELL_FULL: Duration = Duration::from_secs(10);
+static DISK_FULL_TOLD: Mutex<Option<Instant>> = Mutex::new(None);
 
 /// Anything that ends a request, a command or a start.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -49,6 +56,11 @@ impl Error {
         }
     }
 
+    /// Is the trouble on our side, so that nothing of what was begun may stay?
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Us(_)) || self.refusal().is_some_and(|r| r.code == Code::Storage)
+    }
+
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Refused(refusal) => refusal.code.status(),
@@ -75,14 +87,30 @@ impl From<Refusal> for Error {
 
 impl From<sqlx::Error> for Error {
     fn from(e: sqlx::Error) -> Self {
-        Self::Us(format!("database: {e}"))
+        // SQLITE_FULL, and SQLITE_IOERR_SHMSIZE: the file shared by its connections could not grow.
+        let full = e.as_database_error().and_then(|e| e.code()).is_some_and(|c| ["13", "4874"].contains(&c.as_ref()));
+        if full { disk_full(&e) } else { Self::Us(format!("database: {e}")) }
     }
 }
 
 impl From<std::io::Error> for Error {
     fn from(e: std::io::Error) -> Self {
-        Self::Us(format!("file: {e}"))
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        if matches!(e.kind(), StorageFull | QuotaExceeded) { disk_full(&e) } else { Self::Us(format!("file: {e}")) }
     }
+}
+
+/// The caller may try again; the operator has to make that worth while, and is told at most once in [`TELL_FULL`].
+fn disk_full(e: &dyn std::fmt::Display) -> Error {
+    tracing::debug!("the disk is full: {e}");
+    let mut told = DISK_FULL_TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if told.is_none_or(|at| at.elapsed() > TELL_FULL) {
+        *told = Some(Instant::now());
+        tracing::error!(
+            "the disk is full: {e}. Free space where [data] dir lies; it goes on by itself, without a restart."
+        );
+    }
+    Code::Storage.into()
 }
 
 impl From<ProtocolError> for Error {

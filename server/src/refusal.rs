@@ -140,8 +140,8 @@ codes! {
         "The archivist does not answer. Start lotse-archivist, or check `archive.url`, then try again."
         "Der Archivar antwortet nicht. Bitte lotse-archivist starten oder `archive.url` prüfen und noch einmal versuchen.";
     Storage 503 "storage"
-        "The event could not be stored and nothing was kept. Send it again in a moment; tell your administrator if it stays."
-        "Das Ereignis konnte nicht gespeichert werden, nichts wurde behalten. Bitte gleich noch einmal senden; bleibt es so, hilft die Administration.";
+        "The server could not store it and nothing was kept. Try again in a moment; if it stays, ask your administrator to free space on its disk."
+        "Der Server konnte es nicht speichern, nichts wurde behalten. Bitte gleich noch einmal versuchen; bleibt es so, muss die Administration auf seiner Platte Platz schaffen.";
     Busy 503 "busy"
         "The server has more to do than it can hold. Try again in a few seconds."
         "Der Server hat gerade zu viel zu tun. Bitte in ein paar Sekunden noch einmal versuchen.";

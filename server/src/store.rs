@@ -6,7 +6,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{
+    Connection as _,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
+};
 
 use crate::{config::Config, error::Error};
 
@@ -52,7 +55,19 @@ impl Store {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10));
         // 8: one writer and a handful of readers; SQLite has one writer anyway.
-        let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await.map_err(|e| unusable(&e))?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(8)
+            // A full disk makes SQLite roll back by itself. sqlx then goes on counting a transaction that is over, and such a
+            // connection would refuse every later one. The ping comes after the rollback that sqlx may have queued.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    connection.ping().await?;
+                    Ok(!connection.is_in_transaction())
+                })
+            })
+            .connect_with(options)
+            .await
+            .map_err(|e| unusable(&e))?;
         sqlx::migrate!("./migrations").run(&pool).await.map_err(|e| {
             Error::operator(
                 format!("{}: its tables cannot be brought up to date: {e}", file.display()),

@@ -215,7 +215,9 @@ impl Log {
         let mut batch = Batch::default();
         let result = self.transaction(asks, &mut batch).await;
         if let Err(e) = &result {
-            tracing::error!("nothing of a batch was stored: {e}");
+            if e.refusal().is_none() {
+                tracing::error!("nothing of a batch was stored: {e}");
+            }
             for case in &batch.touched {
                 self.cases.remove(case);
             }
@@ -248,7 +250,8 @@ impl Log {
                 (Some(tx), None) => Some(&mut **tx),
                 _ => None,
             };
-            trouble = one.take(db, ask).await.or(trouble);
+            let later = one.take(db, ask).await;
+            trouble = trouble.or(later);
         }
         match (tx, trouble) {
             (Some(tx), None) => Ok(tx.commit().await?),
@@ -305,10 +308,7 @@ impl One<'_> {
         result: Result<T, Error>,
         answer: impl FnOnce(Result<T, Error>) + Send + 'static,
     ) -> Option<Error> {
-        let trouble = match &result {
-            Err(Error::Us(e)) => Some(Error::Us(e.clone())),
-            _ => None,
-        };
+        let trouble = result.as_ref().err().filter(|e| e.is_ours()).cloned();
         self.batch.answers.push(Box::new(move |stored: Result<(), Error>| answer(stored.and(result))));
         trouble
     }
