@@ -344,18 +344,21 @@ impl Archivist {
 
     /// Tells the log what a crash left on the disk.
     fn recover(&mut self, id: CaseId) -> Result<()> {
-        let Some(live) = self.cases.get_mut(&id) else { return Ok(()) };
-        if live.active.is_some() || live.recovered.is_some() {
+        if self.cases.get(&id).is_none_or(|live| live.active.is_some() || live.recovered.is_some()) {
             return Ok(());
         }
         let mut found = match tokio::task::block_in_place(|| Journal::open(&self.data, id, &self.keys)) {
-            Ok(found) => found,
+            Ok(found) => {
+                self.set_trouble("");
+                found
+            }
             Err(e) => {
                 // Tried again with every tick; the call goes on without a recording, and healthz says so.
                 self.set_trouble(&e.to_string());
                 return Ok(());
             }
         };
+        let Some(live) = self.cases.get_mut(&id) else { return Ok(()) };
         let now_ms = self.clock.now_ms();
         for finished in std::mem::take(&mut found.waiting) {
             if !live.case.has_media(&finished.payload.media) {

@@ -273,7 +273,11 @@ impl Fragment {
 
     fn write_chunk(&mut self, plain: &[u8]) -> std::io::Result<()> {
         let sealed = self.sealer.chunk(plain).map_err(std::io::Error::other)?;
-        self.file.write_all(&sealed)?;
+        if let Err(e) = self.file.write_all(&sealed) {
+            // Part of a chunk is of no use, and a full disk may have taken part of it.
+            self.file.set_len(self.size)?;
+            return Err(e);
+        }
         self.hash.update(&sealed);
         self.size += sealed.len() as u64;
         self.next.chunks.push(plain.len() as u32);

@@ -11,9 +11,11 @@ use std::{
 
 use lotse_payload::recording::{GapPayload, GapWhy, StopWhy};
 use lotse_protocol::{
-    id::{Pseudonym, SessionId, TrackId},
+    id::{Digest, Pseudonym, SessionId, TrackId},
     signal::{TrackInfo, TrackSource},
 };
+
+use uuid::Uuid;
 
 use crate::{
     depacketize::Packet,
@@ -28,6 +30,8 @@ use crate::{
 pub const FLUSH_US: i64 = 250_000;
 /// Without media for this long the recording is suspended, µs.
 const SUSPEND_US: i64 = 60_000_000;
+/// A disk that refused is tried again after this long, µs.
+const RETRY_US: i64 = 1_000_000;
 /// A hole at the end of the recording shorter than this is the way sessions end, µs.
 const TAIL_US: i64 = 2_500_000;
 
@@ -44,14 +48,14 @@ pub enum Out {
     Segment(Box<Finished>),
     Gap(GapPayload),
     KeyFrame(TrackId),
-    /// The disk refuses; the call goes on. Empty: it works again.
+    /// The disk refuses, and nothing is recorded until it works again; the call goes on. Empty: it works again.
     Trouble(String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Off,
-    /// Allowed; begins with the first packet.
+    /// Allowed; begins with the first packet, once the disk takes something.
     Armed,
     Running,
 }
@@ -62,19 +66,45 @@ struct Coverage {
     end_us: i64,
 }
 
+/// Where a recording after a hole begins, until the disk has something of it.
+struct Begun {
+    start_us: i64,
+    why: Option<GapWhy>,
+}
+
+/// What the disk still has to take, in the order in which it was told. On a disk that refuses it waits here.
+#[derive(Default)]
+struct Unwritten {
+    records: Vec<Record>,
+    /// What these records mean once they are written.
+    steps: Vec<(Source, TrackId, Step)>,
+    names: Vec<(Uuid, Digest)>,
+    finished: Vec<Finished>,
+}
+
+enum Step {
+    Begun(Begun),
+    Covered { end_us: i64 },
+}
+
+type Source = (Pseudonym, TrackSource);
+
 pub struct Recorder {
     session: SessionId,
     keys: Arc<Keys>,
     journal: Journal,
     state: State,
     tracks: HashMap<TrackId, Track>,
-    coverage: HashMap<(Pseudonym, TrackSource), Coverage>,
+    coverage: HashMap<Source, Coverage>,
+    begun: HashMap<Source, Begun>,
+    unwritten: Unwritten,
     /// People whose media is missing since then because this program was not running.
     down: HashMap<Pseudonym, i64>,
     resume: HashMap<TrackId, Resume>,
     heard_us: i64,
     flushed_us: i64,
-    broken: bool,
+    /// Since when the disk refuses.
+    refused_us: Option<i64>,
     out: Vec<Out>,
 }
 
@@ -94,11 +124,13 @@ impl Recorder {
             state: State::Off,
             tracks: HashMap::new(),
             coverage: HashMap::new(),
+            begun: HashMap::new(),
+            unwritten: Unwritten::default(),
             down,
             resume,
             heard_us: 0,
             flushed_us: 0,
-            broken: false,
+            refused_us: None,
             out: Vec::new(),
         }
     }
@@ -113,7 +145,7 @@ impl Recorder {
         let gone: Vec<TrackId> = self.tracks.keys().filter(|t| !now.contains(t)).copied().collect();
         for id in gone {
             self.on_track(id, |track, dir, keys| track.stop(dir, keys, true));
-            self.settle();
+            self.settle(None);
             self.tracks.remove(&id);
         }
         for (owner, info) in lines {
@@ -123,7 +155,9 @@ impl Recorder {
             }
             let resume = self.resume.remove(&info.track);
             let mut track = Track::new(self.session, *owner, info.clone(), resume);
-            if self.coverage.contains_key(&(*owner, info.source)) {
+            if self.refused_us.is_some() {
+                track.set_disk_slow();
+            } else if self.coverage.contains_key(&(*owner, info.source)) {
                 track.set_came_back();
             }
             self.tracks.insert(info.track, track);
@@ -138,7 +172,8 @@ impl Recorder {
                 self.heard_us = now_us;
             }
             (false, State::Running) => self.stop(why, now_us),
-            (false, State::Armed) => self.state = State::Off,
+            // Only a disk that refuses leaves something covered here.
+            (false, State::Armed) => self.declare_tails(now_us, GAP_MS as i64 * 1000, GapWhy::Disk),
             _ => {}
         }
         if !allowed {
@@ -151,6 +186,9 @@ impl Recorder {
             return;
         }
         self.heard_us = packet.arrival_us;
+        if self.refused_us.is_some() {
+            return;
+        }
         if self.state == State::Armed {
             self.state = State::Running;
             self.out.push(Out::Started { at_us: packet.arrival_us });
@@ -189,15 +227,15 @@ impl Recorder {
                 self.state = State::Armed;
             }
         }
-        self.settle();
+        self.settle(Some(now_us));
     }
 
     /// The events of these fragments are in the log.
-    pub fn committed(&mut self, media: &[lotse_protocol::id::Digest]) {
+    pub fn committed(&mut self, media: &[Digest]) {
         let records: Vec<Record> = media.iter().map(|m| Record::Committed { media: *m }).collect();
-        if let Err(e) = self.journal.append(&records) {
-            self.trouble(&e);
-        }
+        // Kept with the rest on a disk that refuses.
+        self.unwritten.records.extend(records);
+        self.settle(None);
     }
 
     fn stop(&mut self, why: StopWhy, now_us: i64) {
@@ -206,7 +244,13 @@ impl Recorder {
         for id in ids {
             self.on_track(id, |track, dir, keys| track.stop(dir, keys, keep));
         }
-        self.settle();
+        self.settle(None);
+        if self.state != State::Running {
+            // The disk refused the last of it; that it stopped is told.
+            self.declare_tails(now_us, GAP_MS as i64 * 1000, GapWhy::Disk);
+            self.state = State::Off;
+            return;
+        }
         if why == StopWhy::ArchivistRestarted {
             // Media goes on without us: missing until it is recorded again.
             for ((owner, _), covered) in self.coverage.drain() {
@@ -214,17 +258,7 @@ impl Recorder {
                 *from = (*from).max(covered.end_us);
             }
         } else if keep {
-            for ((owner, _), covered) in self.coverage.drain() {
-                if now_us - covered.end_us > TAIL_US {
-                    self.out.push(Out::Gap(GapPayload {
-                        owner,
-                        track: Some(covered.track),
-                        from_us: covered.end_us,
-                        to_us: now_us,
-                        why: GapWhy::LinkLost,
-                    }));
-                }
-            }
+            self.declare_tails(now_us, TAIL_US, GapWhy::LinkLost);
         }
         self.coverage.clear();
         self.state = State::Off;
@@ -253,84 +287,113 @@ impl Recorder {
     fn on_track(&mut self, id: TrackId, act: impl FnOnce(&mut Track, &std::path::Path, &Keys) -> std::io::Result<()>) {
         let Some(track) = self.tracks.get_mut(&id) else { return };
         if let Err(e) = act(track, &self.journal.dir, &self.keys) {
-            track.abandon();
-            self.trouble(&e);
+            self.refuse(&e);
         }
     }
 
-    /// Index first, then names, then the log.
-    fn settle(&mut self) {
-        let mut records = Vec::new();
-        let mut names = Vec::new();
-        let mut finished = Vec::new();
-        for track in self.tracks.values_mut() {
+    /// Index first, then names, then the log. With the time, a disk that refused gets another chance.
+    fn settle(&mut self, now_us: Option<i64>) {
+        self.gather();
+        if let Err(e) = self.write() {
+            self.refuse(&e);
+        } else if let Some((now_us, since_us)) = now_us.zip(self.refused_us)
+            && now_us - since_us > RETRY_US
+        {
+            self.refused_us = None;
+            self.out.push(Out::Trouble(String::new()));
+        }
+    }
+
+    fn gather(&mut self) {
+        let todo = &mut self.unwritten;
+        for (id, track) in &mut self.tracks {
+            let source = (track.owner, track.info.source);
             for told in track.take_told() {
                 match told {
                     Told::Record(record) => {
                         match &record {
-                            Record::Closed { fragment, media } => names.push((*fragment, *media)),
+                            Record::Closed { fragment, media } => todo.names.push((*fragment, *media)),
                             Record::Flushed(f) => {
-                                let key = (track.owner, track.info.source);
-                                self.coverage.insert(key, Coverage { track: track.info.track, end_us: f.end_us });
+                                todo.steps.push((source, *id, Step::Covered { end_us: f.end_us }));
                             }
                             _ => {}
                         }
-                        records.push(record);
+                        todo.records.push(record);
                     }
-                    Told::Finished(f) => finished.push(f),
-                    Told::KeyFrame => self.out.push(Out::KeyFrame(track.info.track)),
+                    Told::Finished(f) => todo.finished.push(*f),
+                    Told::KeyFrame => self.out.push(Out::KeyFrame(*id)),
                     Told::Begun { start_us, why } => {
-                        let key = (track.owner, track.info.source);
-                        let before = self.coverage.get(&key).map(|c| (c.end_us, c.track));
-                        // Another track of the same source: its publisher was away.
-                        let why = match before {
-                            Some((_, id)) if id != track.info.track => Some(why.unwrap_or(GapWhy::LinkLost)),
-                            _ => why,
-                        };
-                        if let Some(from_us) = self.down.remove(&track.owner) {
-                            let gap = GapPayload {
-                                owner: track.owner,
-                                track: None,
-                                from_us,
-                                to_us: start_us,
-                                why: GapWhy::ArchivistDown,
-                            };
-                            self.out.push(Out::Gap(gap));
-                        } else if let (Some((from_us, id)), Some(why)) = (before, why)
-                            && start_us - from_us > GAP_MS as i64 * 1000
-                        {
-                            let gap = GapPayload { owner: track.owner, track: Some(id), from_us, to_us: start_us, why };
-                            self.out.push(Out::Gap(gap));
-                        }
-                        self.coverage.insert(key, Coverage { track: track.info.track, end_us: start_us });
+                        todo.steps.push((source, *id, Step::Begun(Begun { start_us, why })));
                     }
                 }
-            }
-        }
-        let written = self.journal.append(&records).and_then(|()| {
-            names.iter().try_for_each(|(fragment, media)| fragment::name(&self.journal.dir, *fragment, media))
-        });
-        match written {
-            Ok(()) => {
-                self.out.extend(finished.into_iter().map(Out::Segment));
-                if self.broken && !records.is_empty() {
-                    self.broken = false;
-                    self.out.push(Out::Trouble(String::new()));
-                }
-            }
-            Err(e) => {
-                for track in self.tracks.values_mut() {
-                    track.abandon();
-                }
-                self.trouble(&e);
             }
         }
     }
 
-    fn trouble(&mut self, error: &std::io::Error) {
-        self.broken = true;
-        let dir = self.journal.dir.display();
-        let remedy = "Free space or mend the rights; it goes on by itself.";
-        self.out.push(Out::Trouble(format!("{dir}: {error}. {remedy}")));
+    /// As much as the disk takes; the rest stays for the next time.
+    fn write(&mut self) -> std::io::Result<()> {
+        self.journal.append(&self.unwritten.records)?;
+        self.unwritten.records.clear();
+        for (source, track, step) in std::mem::take(&mut self.unwritten.steps) {
+            match step {
+                Step::Begun(begun) => drop(self.begun.insert(source, begun)),
+                Step::Covered { end_us } => self.cover(source, track, end_us),
+            }
+        }
+        while let Some((fragment, media)) = self.unwritten.names.first() {
+            fragment::name(&self.journal.dir, *fragment, media)?;
+            self.unwritten.names.remove(0);
+        }
+        self.out.extend(self.unwritten.finished.drain(..).map(|f| Out::Segment(Box::new(f))));
+        Ok(())
+    }
+
+    /// The disk has a source until then. Where that begins after a hole, the hole is declared.
+    fn cover(&mut self, source: Source, track: TrackId, end_us: i64) {
+        let before = self.coverage.insert(source, Coverage { track, end_us });
+        let Some(Begun { start_us, why }) = self.begun.remove(&source) else { return };
+        let owner = source.0;
+        if let Some(from_us) = self.down.remove(&owner) {
+            let why = GapWhy::ArchivistDown;
+            self.out.push(Out::Gap(GapPayload { owner, track: None, from_us, to_us: start_us, why }));
+            return;
+        }
+        let Some(Coverage { track: old, end_us: from_us }) = before else { return };
+        // Another track of the same source: its publisher was away.
+        let why = if old == track { why } else { Some(why.unwrap_or(GapWhy::LinkLost)) };
+        if let Some(why) = why
+            && start_us - from_us > GAP_MS as i64 * 1000
+        {
+            self.out.push(Out::Gap(GapPayload { owner, track: Some(old), from_us, to_us: start_us, why }));
+        }
+    }
+
+    /// What is covered ends here; where more than `least_us` is missing since then, that is a gap.
+    fn declare_tails(&mut self, now_us: i64, least_us: i64, why: GapWhy) {
+        for ((owner, _), covered) in self.coverage.drain() {
+            if now_us - covered.end_us > least_us {
+                let (track, from_us) = (Some(covered.track), covered.end_us);
+                self.out.push(Out::Gap(GapPayload { owner, track, from_us, to_us: now_us, why }));
+            }
+        }
+        self.begun.clear();
+    }
+
+    /// Nothing more is recorded until the disk takes what waits. Everybody is told.
+    fn refuse(&mut self, error: &std::io::Error) {
+        for track in self.tracks.values_mut() {
+            track.abandon();
+        }
+        self.begun.clear();
+        if self.refused_us.is_none() {
+            let dir = self.journal.dir.display();
+            let remedy = "Free space or mend the rights; it goes on by itself.";
+            self.out.push(Out::Trouble(format!("{dir}: {error}. {remedy}")));
+        }
+        self.refused_us = Some(self.heard_us);
+        if self.state == State::Running {
+            self.state = State::Armed;
+            self.out.push(Out::Stopped { at_us: self.heard_us, why: StopWhy::Disk });
+        }
     }
 }

@@ -82,6 +82,10 @@ pub struct Track {
     told: Vec<Told>,
 }
 
+fn depacketizer(codec: Codec) -> Depacketizer {
+    Depacketizer::new(codec, if codec.is_video() { VIDEO_PATIENCE_US } else { VOICE_PATIENCE_US })
+}
+
 struct Open {
     fragment: Fragment,
     start_us: i64,
@@ -96,7 +100,7 @@ impl Track {
         }
         let video = info.codec.is_video();
         Self {
-            depacketizer: Depacketizer::new(info.codec, if video { VIDEO_PATIENCE_US } else { VOICE_PATIENCE_US }),
+            depacketizer: depacketizer(info.codec),
             clock,
             origin: resume.map(|r| r.origin).or(info.rtp_base.map(u64::from)),
             fragment: None,
@@ -184,15 +188,17 @@ impl Track {
         Ok(())
     }
 
-    /// The disk failed: what is open is given up.
+    /// The disk refuses: what it has taken becomes a short fragment, the rest is given up, and nothing is fed until it works again.
     pub fn abandon(&mut self) {
-        if let Some(open) = self.fragment.take() {
-            drop(open);
-        }
         self.last = None;
-        self.told.retain(|t| !matches!(t, Told::Record(_) | Told::Finished(_)));
+        if let Err(e) = self.cut(false) {
+            tracing::warn!("a fragment that the disk cut off is left to the next start: {e}");
+        }
+        // What comes later comes after a hole of any length.
+        self.depacketizer = depacketizer(self.info.codec);
         self.needs_key = self.info.codec.is_video();
         self.expected = None;
+        self.heard_us = None;
         self.why = Some(GapWhy::Disk);
     }
 

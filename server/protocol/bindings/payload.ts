@@ -165,7 +165,7 @@ consented: Array<Pseudonym>, };
 export type RecordingStopped = { at_ms: number, why: StopWhy, };
 
 /**
- * Payload of `segment`: one fragment of one track, ≤ 2 s, starting with a key frame (video).
+ * Payload of `segment`: one fragment of one track, ≤ 2 s (video on a poor line ≤ 10 s), starting with a key frame (video).
  *
  * The attachment is the sealed fragment. Opened, it is a whole piece of the format in `mime`: the initialisation part
  * (`init_len` bytes) and then clusters, so each fragment plays alone and appends to MSE after the one before.
@@ -225,7 +225,7 @@ export type SnapshotPayload = { frame: FrameId, confidence: FrameConfidence, wid
  */
 mime: string, };
 
-export type StopWhy = "session_ended" | "not_allowed" | "no_media" | "archivist_restarted";
+export type StopWhy = "session_ended" | "not_allowed" | "no_media" | "archivist_restarted" | "disk";
 
 /**
  * A point of a stroke with pressure 0..=255 (mouse: 128).

@@ -35,9 +35,11 @@ pub enum StopWhy {
     NotAllowed,
     NoMedia,
     ArchivistRestarted,
+    /// The archivist's disk refuses; it begins again by itself.
+    Disk,
 }
 
-/// Payload of `segment`: one fragment of one track, ≤ 2 s, starting with a key frame (video).
+/// Payload of `segment`: one fragment of one track, ≤ 2 s (video on a poor line ≤ 10 s), starting with a key frame (video).
 ///
 /// The attachment is the sealed fragment. Opened, it is a whole piece of the format in `mime`: the initialisation part
 /// (`init_len` bytes) and then clusters, so each fragment plays alone and appends to MSE after the one before.
