@@ -10,6 +10,8 @@ use crate::media::Got;
 pub const FRAMES: u32 = 750;
 /// RTP ticks from one picture of the clip to the next: 25 pictures a second.
 pub const TICKS: u64 = 3_600;
+/// The first picture of each clap's flash (tests/footage/barcode.json); at its time the click begins.
+pub const FLASHES: [u32; 3] = [125, 375, 625];
 const WIDTH: usize = 1280;
 const HEIGHT: usize = 720;
 
@@ -118,6 +120,18 @@ pub fn numbers_of_file(file: &Path) -> Vec<Option<u32>> {
         .expect("ffmpeg is installed by tests/setup.sh");
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     out.stdout.chunks_exact(WIDTH * HEIGHT).map(number).collect()
+}
+
+/// The sound of a media file: mono, 48 kHz, -1 to 1.
+pub fn sound_of_file(file: &Path) -> Vec<f32> {
+    let out = Command::new("ffmpeg")
+        .args(["-v", "error", "-i"])
+        .arg(file)
+        .args(["-map", "0:a", "-f", "f32le", "-ac", "1", "-ar", "48000", "-"])
+        .output()
+        .expect("ffmpeg is installed by tests/setup.sh");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    out.stdout.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,34 @@
-//! Looks at what the programs left on the disk.
+//! Looks at what the programs left on the disk, and fills one up.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::{ErrorKind, Write as _},
+    path::{Path, PathBuf},
+};
+
+/// A file that takes all the space there is, until it is dropped.
+pub struct Full(PathBuf);
+
+impl Full {
+    /// Fills the disk that `folder` lies on: only ever a small one of a test.
+    pub fn fill(folder: &Path) -> Self {
+        let path = folder.join("filler");
+        let mut file = File::create(&path).unwrap();
+        for block in [1 << 16, 1 << 12, 1] {
+            let zeros = vec![0u8; block];
+            // 64 MB: whoever calls this for a real disk has made a mistake.
+            let full = (0..(64 << 20) / block).find_map(|_| file.write_all(&zeros).err());
+            assert_eq!(full.expect("a small disk").kind(), ErrorKind::StorageFull);
+        }
+        Self(path)
+    }
+}
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
 
 /// Every file below a folder.
 pub fn files(folder: &Path) -> Vec<PathBuf> {

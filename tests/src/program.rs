@@ -18,6 +18,17 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// After SIGTERM a program may finish its work.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 
+/// Mounts $1 with the option $2 and runs the rest.
+const SMALL_DISK: &str = r#"
+folder=$1 size=$2
+shift 2
+rm -rf "$folder.before"
+cp -a "$folder" "$folder.before"
+mount -t tmpfs -o "$size" tmpfs "$folder"
+cp -a "$folder.before/." "$folder/"
+exec "$@"
+"#;
+
 /// The top of this repository.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
@@ -70,6 +81,7 @@ pub struct Program {
     args: Vec<String>,
     env: Vec<(String, String)>,
     log: PathBuf,
+    small_disk: Option<(PathBuf, u32)>,
     child: Option<Child>,
     /// What it said when it was ready.
     pub ready: Value,
@@ -83,6 +95,7 @@ impl Program {
             args: args.iter().map(|a| (*a).into()).collect(),
             env: env.iter().map(|(k, v)| ((*k).into(), v.clone())).collect(),
             log: folder.join(format!("{name}.log")),
+            small_disk: None,
             child: None,
             ready: Value::Null,
         }
@@ -94,8 +107,27 @@ impl Program {
         self.env.push((key.into(), value.into()));
     }
 
+    /// From the next start on, this folder is a disk of its own of so many MB, with what lay in the folder. It ends with the
+    /// program. Only the program sees it; tests look through [`Program::path_inside`].
+    pub fn on_small_disk(&mut self, folder: &Path, megabytes: u32) {
+        self.small_disk = Some((folder.to_owned(), megabytes));
+    }
+
+    /// A path as the running program sees it.
+    pub fn path_inside(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.pid()));
+        root.join(path.strip_prefix("/").expect("an absolute path"))
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
+        if let Some((folder, megabytes)) = &self.small_disk {
+            std::fs::create_dir_all(folder).unwrap();
+            // A user namespace of one's own may mount, whoever one is; each step replaces itself by the next, so the id stays.
+            command = Command::new("unshare");
+            command.args(["--user", "--map-root-user", "--mount", "sh", "-euc", SMALL_DISK, "sh"]);
+            command.arg(folder).arg(format!("size={megabytes}m")).arg(&self.binary);
+        }
         command.args(&self.args).stdin(Stdio::null());
         for (key, _) in std::env::vars().filter(|(k, _)| k.starts_with("LOTSE_")) {
             command.env_remove(key);

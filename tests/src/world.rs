@@ -21,13 +21,14 @@ use crate::{
 pub const PASSWORD: &str = "lotse-demo";
 
 pub struct World {
-    pub folder: TempDir,
     pub seed: u64,
     pub url: String,
     pub server: Program,
     pub archivist: Program,
     /// Pairing codes by device name.
     pub codes: HashMap<String, String>,
+    /// Last: a program that ends with a failed test shows the end of its log, which lies here.
+    pub folder: TempDir,
 }
 
 impl World {
@@ -80,7 +81,7 @@ impl World {
             ],
             folder.path(),
         );
-        Self { folder, seed, url, server, archivist, codes: HashMap::new() }
+        Self { seed, url, server, archivist, codes: HashMap::new(), folder }
     }
 
     /// Makes the demo's accounts, registers and pairing codes.

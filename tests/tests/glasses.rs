@@ -166,12 +166,27 @@ async fn voices_pictures_marks_and_receipts_reach_their_people() {
     }
     assert!(states.is_sorted());
 
+    // The clip claps every ten seconds; one of them has to be in the recording, with what is heard around it.
+    eventually("eleven seconds of pictures", secs(30), async || {
+        let packets = call.leg.packets(call.technician, TrackSource::Main);
+        let (first, last) = (packets.first()?.timestamp, packets.last()?.timestamp);
+        (last.wrapping_sub(first) > 11 * 90_000).then_some(())
+    })
+    .await;
+
     // The archive has the same pictures under the same times.
     call.end().await;
     let bundle = proven_bundle(&world, call.case).await;
-    let archived = archived_offsets(&world, &call, &bundle).await;
-    assert!(archived.1 > 50, "{} archived pictures", archived.1);
-    assert_eq!(archived.0, BTreeSet::from([live_offset]), "archive and live agree on every picture");
+    let archived = archived(&world, &call, &bundle).await;
+    assert!(archived.count > 50, "{} archived pictures", archived.count);
+    assert_eq!(archived.offsets, BTreeSet::from([live_offset]), "archive and live agree on every picture");
+
+    // Where the flash is seen, the click is heard: by the archive's own times.
+    let claps: Vec<(f64, f32)> = archived.flashes.iter().filter_map(|at| archived.click(*at)).collect();
+    let late: Vec<f64> = claps.iter().filter(|(_, peak)| *peak > 0.4).map(|(late, _)| *late).collect();
+    eprintln!("claps in the archive: the click is later than its flash by {late:.1?} ms");
+    assert!(!late.is_empty(), "no clap is both seen and heard: {claps:?}");
+    assert!(late.iter().all(|ms| ms.abs() <= 40.0), "sound against picture: {late:?} ms");
     glasses.program.assert_no_panic();
     world.assert_no_panic();
 }
@@ -184,30 +199,66 @@ fn offset(rtp: u64, number: u64) -> u64 {
     start / clip::TICKS
 }
 
-/// Decodes the recorded fragments of the camera; each picture's offset, and how many there were.
-async fn archived_offsets(world: &World, call: &Call, bundle: &[u8]) -> (BTreeSet<u64>, usize) {
+/// What the recorded fragments of the glasses show and let hear.
+#[derive(Default)]
+struct Archived {
+    /// Of the pictures whose number is readable.
+    offsets: BTreeSet<u64>,
+    count: usize,
+    /// When the first picture of a flash was taken, UTC in µs.
+    flashes: Vec<i64>,
+    /// The voice: since when, and its samples at 48 kHz.
+    sound: Vec<(i64, Vec<f32>)>,
+}
+
+impl Archived {
+    /// Around a flash, where no word is spoken: how much later than it the click begins, ms, and how loud it is.
+    fn click(&self, flash_us: i64) -> Option<(f64, f32)> {
+        let near: Vec<(f64, f32)> = self
+            .sound
+            .iter()
+            .flat_map(|(from, samples)| {
+                let start_ms = (from - flash_us) as f64 / 1e3;
+                samples.iter().enumerate().map(move |(n, s)| (start_ms + n as f64 / 48.0, s.abs()))
+            })
+            .filter(|(ms, _)| ms.abs() < 250.0)
+            .collect();
+        let peak = near.iter().map(|(_, s)| *s).fold(0.0, f32::max);
+        near.iter().find(|(_, s)| *s > 0.3 * peak).map(|(ms, _)| (*ms, peak))
+    }
+}
+
+/// Decodes the recorded fragments of camera and microphone.
+async fn archived(world: &World, call: &Call, bundle: &[u8]) -> Archived {
     let folder = world.path("unpacked");
     std::fs::create_dir_all(&folder).unwrap();
     let tar = folder.join("case.tar");
     std::fs::write(&tar, bundle).unwrap();
     let unpacked = std::process::Command::new("tar").arg("-xf").arg(&tar).arg("-C").arg(&folder).status().unwrap();
     assert!(unpacked.success(), "any tar reads a bundle");
-    let (mut offsets, mut count) = (BTreeSet::new(), 0);
+    let mut archived = Archived::default();
     for (fields, sent) in call.expert.log(call.case).iter().filter(|(f, _)| f.kind == kind::SEGMENT) {
         let segment: SegmentPayload = call.expert.payload(call.case, fields, sent).await;
+        let file = folder.join(format!("items/{}.webm", segment.media));
+        if segment.info.source == TrackSource::Voice && segment.owner == call.technician {
+            archived.sound.push((segment.start_us, clip::sound_of_file(&file)));
+        }
         if segment.info.source != TrackSource::Main {
             continue;
         }
-        let numbers = clip::numbers_of_file(&folder.join(format!("items/{}.webm", segment.media)));
+        let numbers = clip::numbers_of_file(&file);
         assert_eq!(numbers.len(), segment.frame_ticks.len(), "each picture has its time");
         for (ticks, number) in segment.frame_ticks.iter().zip(numbers) {
             if let Some(number) = number {
-                count += 1;
-                offsets.insert(offset(segment.rtp_start + u64::from(*ticks), u64::from(number)));
+                archived.count += 1;
+                archived.offsets.insert(offset(segment.rtp_start + u64::from(*ticks), u64::from(number)));
+                if clip::FLASHES.contains(&number) {
+                    archived.flashes.push(segment.start_us + i64::from(*ticks) * 100 / 9);
+                }
             }
         }
     }
-    (offsets, count)
+    archived
 }
 
 #[tokio::test(flavor = "multi_thread")]
