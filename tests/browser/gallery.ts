@@ -1,22 +1,23 @@
 /**
  * Takes a picture of every page and state with the real programs, and of every screen of the glasses: `npm run gallery`.
  *
- * Owns: the walk, four looks of each state in two languages, axe and a few measured rules, all in tests/out/gallery.
- * Never: judges beauty. Somebody looks at the pictures. Elsewhere: what must work (`story.spec.ts`).
+ * Owns: the walk; each state in two sizes, two looks and two languages, in tests/out/gallery.
+ * Never: judges beauty. Somebody looks at the pictures. Elsewhere: what can be measured (`checks.ts`), what must work
+ * (`story.spec.ts`).
  * `LOTSE_GALLERY='live replay' npm run gallery` takes only states whose names begin so; the walk is the same.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { type Browser, type Page, chromium, expect, test } from '@playwright/test';
 
+import { measured, violations } from './checks.ts';
 import { frameNumber, spec } from './pictures.ts';
 import { Programs, binaries, root } from './programs.ts';
 
 const out = join(root, 'tests/out/gallery');
 const only = (process.env['LOTSE_GALLERY'] ?? '').split(' ').filter((o) => o && o !== 'all');
-const axe = readFileSync(join(import.meta.dirname, 'node_modules/axe-core/axe.min.js'), 'utf8');
 const SIZES = { desk: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } } as const;
 const LONG = { timeout: 60_000 };
 const found: string[] = [];
@@ -53,40 +54,6 @@ async function speak(page: Page, language: 'de' | 'en'): Promise<void> {
     return button !== undefined || document.documentElement.lang === l;
   }, language);
   if (!switched) await page.reload();
-}
-
-async function violations(page: Page): Promise<string[]> {
-  await page.evaluate(axe);
-  return page.evaluate(async () => {
-    type Axe = { run(): Promise<{ violations: { id: string; nodes: { html: string; failureSummary?: string }[] }[] }> };
-    const { violations } = await (globalThis as unknown as { axe: Axe }).axe.run();
-    return violations.flatMap((v) => v.nodes.map((n) => `axe ${v.id}: ${n.html.slice(0, 140)} ${(n.failureSummary ?? '').split('\n')[1]?.trim() ?? ''}`));
-  });
-}
-
-/** What can be measured: pages wider than the window, words cut off, targets too small for a finger. */
-function measured(page: Page, touch: boolean): Promise<string[]> {
-  return page.evaluate((touch) => {
-    const list: string[] = [];
-    const name = (e: Element) => `${e.tagName.toLowerCase()}.${[...e.classList].join('.')} "${(e.textContent ?? '').trim().slice(0, 40)}"`;
-    if (document.documentElement.scrollWidth > innerWidth) list.push(`page is ${document.documentElement.scrollWidth} px wide`);
-    const top = document.querySelector('[role=dialog]') ?? document.body;
-    for (const e of top.querySelectorAll<HTMLElement>('*')) {
-      const r = e.getBoundingClientRect();
-      if (r.width < 2 || r.height < 2 || getComputedStyle(e).visibility === 'hidden' || e.closest('.sr, [aria-hidden=true]')) continue;
-      const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent!.trim());
-      if (own && getComputedStyle(e).overflowX !== 'visible' && e.scrollWidth > e.clientWidth + 1) list.push(`cut off: ${name(e)}`);
-      if (r.right > innerWidth + 1 && !e.closest('ol.strip, .scroll, .rail, svg')) list.push(`beyond the edge: ${name(e)}`);
-      // A link within a line of words is exempt, as WCAG 2.5.8 has it.
-      const words = e.tagName === 'A' && getComputedStyle(e).display === 'inline';
-      if (touch && !words && e.matches('button, a, select, input:not([type=file]), textarea, [role=slider]')) {
-        const target = e.matches('input[type=radio], input[type=checkbox]') ? (e.closest('label') ?? e).getBoundingClientRect() : r;
-        const link = e.matches('td a') ? e.closest('tr')!.getBoundingClientRect() : target;
-        if (link.height < 43 || link.width < 43) list.push(`${Math.round(link.width)}x${Math.round(link.height)} px: ${name(e)} ${e.getAttribute('aria-label') ?? ''}`);
-      }
-    }
-    return [...new Set(list)];
-  }, touch);
 }
 
 async function pageOf(browser: Browser, programs: Programs, user: string): Promise<Page> {
@@ -132,6 +99,9 @@ async function walk(programs: Programs, browser: Browser): Promise<void> {
   await take(expert, 'cases-waiting');
   await expert.goto(`${programs.url}/no/such/page`);
   await take(expert, 'not-found');
+  await expert.goto(`${programs.url}/cases/00000000-0000-7000-8000-000000000000`);
+  await expect(expert.getByRole('heading', { level: 1 })).toBeVisible();
+  await take(expert, 'case-refused');
   await expert.goto(`${programs.url}/cases`);
   const call = expert.getByRole('listitem').filter({ hasText: 'Mechanical seal leaks' });
   await call.getByRole('button', { name: /Take call/ }).first().click();
@@ -180,25 +150,33 @@ async function walk(programs: Programs, browser: Browser): Promise<void> {
   await second.context().close();
 
   // The clip shows the seal near the middle from its 7th second on.
-  const live = expert.getByTestId('live-video');
-  await expect.poll(async () => Math.abs(((await frameNumber(live)) ?? 0) / spec.fps - 8.5) < 1.8, { ...LONG, intervals: [50] }).toBe(true);
-  await expert.keyboard.press('f');
-  await draw(expert, 'p', ring(0.46, 0.41, 0.055, 0.16));
-  await draw(expert, 'a', [[0.29, 0.24], [0.405, 0.345]]);
-  await draw(expert, 'n', [[0.55, 0.26]]);
-  await draw(expert, 't', [[0.16, 0.14]]);
-  await expert.keyboard.type('Loosen this first');
-  await expert.keyboard.press('Enter');
-  await expert.getByPlaceholder('Instruction in words').fill('Loosen the seal, then show me the ring');
-  await take(expert, 'live-marked');
-  await expert.getByPlaceholder('Instruction in words').press('Enter');
+  const words = expert.getByPlaceholder('Instruction in words');
+  const mark = async () => {
+    const live = expert.getByTestId('live-video');
+    await expect.poll(async () => Math.abs(((await frameNumber(live)) ?? 0) / spec.fps - 8.5) < 1.8, { ...LONG, intervals: [50] }).toBe(true);
+    await expert.keyboard.press('f');
+    await draw(expert, 'p', ring(0.46, 0.41, 0.055, 0.16));
+    await draw(expert, 'a', [[0.29, 0.62], [0.405, 0.5]]);
+    await draw(expert, 'n', [[0.55, 0.26]]);
+    await draw(expert, 't', [[0.03, 0.64]]);
+    await expert.keyboard.type('Loosen this first');
+    await expert.keyboard.press('Enter');
+    await words.fill('Loosen the seal, then show me the ring');
+  };
+  await expert.evaluate(() => (document.documentElement.dataset['theme'] = 'dark'));
+  await mark();
+  await expert.screenshot({ path: join(out, 'story-expert.png') });
+  await words.press('Enter');
   await shown('instruction');
-  writeFileSync(join(out, 'hud-instruction.png'), pump.picture());
-  await take(wear, 'wear-instruction', 'en');
   await expect(expert.getByTestId('receipt-state').first()).toHaveText(/Seen/, LONG);
+  writeFileSync(join(out, 'story-hud.png'), pump.picture());
+  await take(wear, 'wear-instruction', 'en');
   await pump.say('DONE');
   await expect(expert.getByTestId('receipt-state').first()).toHaveText(/Done/);
   await take(expert, 'live-receipt');
+  await mark();
+  await take(expert, 'live-marked');
+  await expert.getByRole('button', { name: /Discard/ }).click();
   await expert.getByPlaceholder('Message to everyone').fill('Pump is off and locked out.');
   await expert.getByPlaceholder('Message to everyone').press('Enter');
   const file = { name: 'Dichtungswechsel-Kreiselpumpe-P-204.pdf', mimeType: 'application/pdf', buffer: Buffer.alloc(180_000, 'a') };
