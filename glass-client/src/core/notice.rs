@@ -69,11 +69,17 @@ impl Notice {
 
     /// The second page.
     pub fn more(&self, l: Language) -> Vec<&'static str> {
-        let mut lines = vec![
+        // What is recorded is told only where something can be.
+        let recorded = if self.archivist.is_some() {
             l.t(
                 "Aufgenommen werden Bild, beide Stimmen und die Markierungen. Alles liegt verschlüsselt im Fall.",
                 "Picture, both voices and the marks are recorded. All of it lies encrypted in the case.",
-            ),
+            )
+        } else {
+            l.t("Ohne Archivar kann nicht aufgenommen werden.", "Nothing can be recorded without an archivist.")
+        };
+        vec![
+            recorded,
             l.t(
                 "Jeder Blick in die Aufnahme wird mit Person, Zeit und Grund vermerkt. Sie können das einsehen.",
                 "Every look at the recording is noted with person, time and reason. You may see this.",
@@ -82,13 +88,7 @@ impl Notice {
                 "Sie können Auskunft, Berichtigung und Löschung verlangen. Fragen Sie Ihren Betrieb.",
                 "You may ask for access, correction and erasure. Ask your company.",
             ),
-        ];
-        if self.archivist.is_none() {
-            lines.push(
-                l.t("Ohne Archivar kann nicht aufgenommen werden.", "Nothing can be recorded without an archivist."),
-            );
-        }
-        lines
+        ]
     }
 
     /// What is logged: the very words.

@@ -164,19 +164,12 @@ pub fn scenes(l: Language, background: Option<&Rgba>) -> Vec<(&'static str, Scen
         (
             "consent-no-archivist",
             idle.clone(),
-            Screen::Consent { notice: nobody.clone(), more: false },
+            Screen::Consent { notice: nobody, more: false },
             answers(false, false),
             None,
             None,
         ),
-        (
-            "consent-more",
-            idle.clone(),
-            Screen::Consent { notice: nobody, more: true },
-            answers(false, true),
-            None,
-            None,
-        ),
+        ("consent-more", idle.clone(), Screen::Consent { notice, more: true }, answers(true, true), None, None),
         (
             "no-media",
             idle.clone(),
