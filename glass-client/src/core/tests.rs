@@ -307,6 +307,17 @@ fn recording_is_shown_when_it_runs_and_stops_at_a_word() {
 }
 
 #[test]
+fn a_lost_archivist_leaves_no_recording_on_the_display() {
+    let mut stage = Stage::new().called().live(Word::YesRecord);
+    stage.recording();
+    // It cannot write that it stopped: the server says that it is gone.
+    let left = serde_json::to_value(Left { who: stage.archivist, why: LeftWhy::Lost }).ok();
+    stage.log(pseudonym(99), kind::SESSION_LEFT, stage.session(), left, Payload::None);
+    assert_eq!(stage.core.view(stage.now).status.recording, Recording::Off);
+    assert!(stage.sending(), "the call goes on");
+}
+
+#[test]
 fn an_instruction_is_shown_with_its_picture_and_receipted_step_by_step() {
     let mut stage = Stage::new().called().live(Word::YesRecord);
     let id = stage.instruction();
