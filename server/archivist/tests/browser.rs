@@ -1,4 +1,5 @@
-//! Recorded fragments in a real browser: appended one after the other to a MediaSource, played and sought without a hole.
+//! A real browser at both ends: recorded fragments appended to a MediaSource, played and sought without a hole; and a voice that
+//! Chromium sends, whose times are found from its sender reports.
 
 // In a test an unwrap that fails is a failed test.
 #![allow(clippy::unwrap_used)]
@@ -11,13 +12,26 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::{SinkExt as _, StreamExt as _};
-use lotse_payload::recording::StopWhy;
-use lotse_protocol::signal::Codec;
+use lotse_payload::recording::{SegmentPayload, StopWhy};
+use lotse_protocol::{
+    command::{ClientMessage, ServerMessage},
+    envelope::sign,
+    id::TrackId,
+    kind,
+    policy::Role,
+    signal::{Codec, RtcAnswer, TrackInfo, TrackSource, fingerprint_text},
+};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{Message, protocol::WebSocketConfig};
 
 mod kit;
+#[path = "kit/live.rs"]
+mod live;
+#[path = "kit/world.rs"]
+mod world;
 use kit::{Stage, info, packets};
+use live::Peer;
+use world::World;
 
 /// Headless Chromium, ended with the test.
 struct Chromium {
@@ -28,13 +42,19 @@ struct Chromium {
 
 impl Chromium {
     fn start() -> Self {
+        Self::at("about:blank")
+    }
+
+    /// With a microphone that beeps, and nobody to be asked for it.
+    fn at(page: &str) -> Self {
         let profile = tempfile::tempdir().unwrap();
         let mut child = Command::new("chromium")
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"])
             .args(["--disable-component-update", "--disable-sync", "--disable-quic", "--mute-audio"])
+            .args(["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"])
             .args(["--autoplay-policy=no-user-gesture-required", "--remote-debugging-port=0"])
             .arg(format!("--user-data-dir={}", profile.path().display()))
-            .arg("about:blank")
+            .arg(page)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -53,7 +73,7 @@ impl Chromium {
     /// Evaluates an expression in the page and gives its value.
     async fn evaluate(&self, expression: String) -> Value {
         let pages: Vec<Value> = reqwest::get(&self.url).await.unwrap().json().await.unwrap();
-        let page = pages.iter().find(|p| p["type"] == "page").unwrap();
+        let page = pages.iter().find(|p| p["type"] == "page").expect("chromium has a page");
         let address = page["webSocketDebuggerUrl"].as_str().unwrap();
         let settings = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
         let (mut socket, _) =
@@ -174,4 +194,98 @@ async fn opus_fragments_append_seek_and_play_without_a_hole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn h264_fragments_append_seek_and_play_without_a_hole() {
     play(Codec::H264).await;
+}
+
+const VOICE: &str = r#"
+async function answer(sdp, mid) {
+  const microphone = await navigator.mediaDevices.getUserMedia({ audio: true });
+  const connection = window.connection = new RTCPeerConnection();
+  connection.createDataChannel('pointer', { negotiated: true, id: 1, ordered: false, maxRetransmits: 0 });
+  await connection.setRemoteDescription({ type: 'offer', sdp });
+  const line = connection.getTransceivers().find(t => t.mid === mid);
+  line.direction = 'sendonly';
+  await line.sender.replaceTrack(microphone.getAudioTracks()[0]);
+  await connection.setLocalDescription(await connection.createAnswer());
+  return connection.localDescription.sdp;
+}
+"#;
+
+/// Seconds that the browser speaks. Chromium reports every few seconds.
+const SPEAKS: u64 = 25;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_times_of_a_voice_from_chromium_fit_its_sender_reports() {
+    let world = World::new().await;
+    let (mut glasses, session) = world.caller().await;
+    let case = glasses.case.unwrap();
+    let mut expert = Peer::login(&world.server.url, "expert").await;
+    expert.join(case, Role::Expert, "Anton Weber").await;
+    expert.commit(kind::SESSION_JOINED, Some(session), None, None).await;
+    for person in [&mut glasses, &mut expert] {
+        person.commit(kind::CONSENT_RECORD, Some(session), None, None).await;
+    }
+    let voice = TrackInfo {
+        track: TrackId(uuid::Uuid::now_v7()),
+        source: TrackSource::Voice,
+        codec: Codec::Opus,
+        rtp_base: None,
+        start_us: None,
+        clock_offset_us: 0,
+        width: 0,
+        height: 0,
+    };
+    expert.say(ClientMessage::RtcJoin { case, session, publish: vec![voice.clone()] });
+    let offer = expert
+        .until("an offer", |m| match m {
+            ServerMessage::RtcOffer { offer, .. } => Some(offer.clone()),
+            ServerMessage::Refused { error, .. } => panic!("{error:?}"),
+            _ => None,
+        })
+        .await;
+    // A page on loopback may use the microphone; any will do.
+    let page = format!("{}/healthz", world.server.url);
+    let chromium = Chromium::at(&page);
+    let loaded = async {
+        while chromium.evaluate("document.readyState + location.href".into()).await != format!("complete{page}") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), loaded).await.expect("chromium shows the page");
+    let ask = format!("{VOICE}; answer({}, {})", json!(offer.sdp), json!(offer.uplink[0].mid));
+    let sdp = chromium.evaluate(ask).await.as_str().unwrap().to_owned();
+    let print = sdp.lines().find_map(|l| l.trim().strip_prefix("a=fingerprint:")).unwrap().to_owned();
+    let fingerprint_sig = Some(sign(&expert.device_key, &fingerprint_text(session, &print)));
+    expert.say(ClientMessage::RtcAnswer { session, answer: RtcAnswer { rev: offer.rev, sdp, fingerprint_sig } });
+
+    glasses.wait_for(kind::RECORDING_STARTED, 1).await;
+    tokio::time::sleep(Duration::from_secs(SPEAKS)).await;
+    glasses.commit(kind::SESSION_ENDED, Some(session), Some(json!({ "result": "solved", "note": "" })), None).await;
+    glasses.wait_for(kind::RECORDING_STOPPED, 1).await;
+    drop(chromium);
+
+    let segments: Vec<SegmentPayload> = glasses.payloads(kind::SEGMENT);
+    let row: Vec<_> = segments.iter().filter(|s| s.info.track == voice.track).collect();
+    let ms = |rtp: u64, from: &SegmentPayload| from.start_us as f64 / 1e3 + (rtp as f64 - from.rtp_start as f64) / 48.0;
+    // Times flow from one fragment to the next.
+    for pair in row.windows(2) {
+        let jump = ms(pair[1].rtp_start, pair[1]) - ms(pair[1].rtp_start, pair[0]);
+        assert!(pair[1].rtp_start != pair[0].rtp_end || jump.abs() < 45.0, "a jump of {jump:.1} ms");
+    }
+    // What the archive says of the time of each report, less what the browser said of it; and how long after that it came.
+    let (mut off, mut path) = (Vec::new(), Vec::new());
+    for (rtp, ntp_us, arrival_us) in row.iter().flat_map(|s| s.clock.iter().copied()) {
+        let Some(in_it) = row.iter().find(|s| (s.rtp_start..=s.rtp_end).contains(&rtp)) else { continue };
+        off.push(ms(rtp, in_it) - ntp_us as f64 / 1e3);
+        path.push(arrival_us as f64 / 1e3 - ms(rtp, in_it));
+    }
+    off.sort_by(f64::total_cmp);
+    path.sort_by(f64::total_cmp);
+    eprintln!(
+        "a voice from Chromium: {} fragments, archive less report {off:.1?} ms, arrival after it {path:.1?} ms",
+        row.len()
+    );
+    assert!(row.len() as u64 >= SPEAKS / 2 - 2, "{} fragments", row.len());
+    assert!(off.len() >= 4, "{} sender reports in {SPEAKS} s", off.len());
+    assert!(off[off.len() / 2].abs() <= 5.0, "the fit is beside the reports: {off:?}");
+    assert!(off.iter().all(|ms| ms.abs() <= 20.0), "a report lies far from the fit: {off:?}");
 }

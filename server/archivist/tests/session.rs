@@ -5,11 +5,10 @@
 
 use std::{process::Command, sync::atomic::Ordering, time::Duration};
 
-use lotse_archivist::fragment;
 use lotse_payload::recording::{GapPayload, GapWhy, RecordingStarted, RecordingStopped, SegmentPayload, StopWhy};
 use lotse_protocol::{
     envelope::{Joined, Left},
-    id::{CaseId, Digest, EventId, Pseudonym, SessionId, TrackId},
+    id::{Digest, EventId, Pseudonym, TrackId},
     item, kind,
     policy::Role,
     signal::{Codec, TrackInfo, TrackSource},
@@ -22,81 +21,13 @@ mod kit;
 mod live;
 #[path = "kit/publisher.rs"]
 mod publisher;
+#[path = "kit/world.rs"]
+mod world;
 
 use kit::{RTP_BASE, packets};
-use live::{Peer, Program, now_us, program};
+use live::{Peer, Program, now_us};
 use publisher::{Packets, Publisher};
-
-struct World {
-    dir: tempfile::TempDir,
-    server: Program,
-    server_env: Vec<(&'static str, String)>,
-    archivist: Program,
-    archivist_env: Vec<(&'static str, String)>,
-    codes: Vec<(String, String)>,
-}
-
-impl World {
-    async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let (archive, http) = (free(), free());
-        let path = |name: &str| dir.path().join(name).display().to_string();
-        let env = vec![
-            ("LOTSE_DATA_DIR", path("server")),
-            ("LOTSE_DATA_KEYS", path("server-keys")),
-            ("LOTSE_HTTP_LISTEN", http),
-            ("LOTSE_MEDIA_UDP_PORT", "0".to_owned()),
-            ("LOTSE_ARCHIVE_URL", format!("http://{archive}")),
-        ];
-        let seeded = Command::new(program("lotse-server"))
-            .args(["admin", "seed-demo"])
-            .envs(env.iter().map(|(k, v)| (*k, v)))
-            .output()
-            .expect("build it first: cargo build -p lotse-server");
-        assert!(seeded.status.success(), "{}", String::from_utf8_lossy(&seeded.stderr));
-        let codes: Vec<(String, String)> = String::from_utf8(seeded.stdout)
-            .unwrap()
-            .lines()
-            .filter_map(|l| serde_json::from_str::<Value>(l).ok())
-            .filter(|l| l["kind"] == "pairing")
-            .map(|l| (l["name"].as_str().unwrap().to_owned(), l["code"].as_str().unwrap().to_owned()))
-            .collect();
-        let server = Program::start("lotse-server", &["serve"], &env);
-        let code = |name: &str| codes.iter().find(|c| c.0 == name).unwrap().1.clone();
-        let archivist_env = vec![
-            ("LOTSE_SERVER_URL", server.url.clone()),
-            ("LOTSE_SERVER_PAIRING_CODE", code("archivist")),
-            ("LOTSE_HTTP_LISTEN", archive),
-            ("LOTSE_DATA_DIR", path("archive")),
-            ("LOTSE_DATA_KEYS", path("archivist-keys")),
-        ];
-        let archivist = Program::start("lotse-archivist", &["serve"], &archivist_env);
-        Self { dir, server, server_env: env, archivist, archivist_env, codes }
-    }
-
-    /// Glasses that opened a case and called.
-    async fn caller(&self) -> (Peer, SessionId) {
-        let code = &self.codes.iter().find(|c| c.0.starts_with("helmet")).unwrap().1;
-        let mut glasses = Peer::device(&self.server.url, code).await;
-        let made = glasses.request(reqwest::Method::POST, "/api/v1/cases", Some(json!({ "language": "en" }))).await;
-        assert!(made.status().is_success());
-        let case: CaseId = made.json::<Value>().await.unwrap()["case"].as_str().unwrap().parse().unwrap();
-        glasses.join(case, Role::Technician, "Mara Krüger").await;
-        let session = SessionId(Uuid::now_v7());
-        glasses.commit(kind::SESSION_CALLED, Some(session), None, None).await;
-        (glasses, session)
-    }
-
-    fn restart_archivist(&mut self) {
-        self.archivist = Program::start("lotse-archivist", &["serve"], &self.archivist_env);
-    }
-
-    fn fragment(&self, case: CaseId, media: &Digest) -> Vec<u8> {
-        let folder = lotse_archivist::journal::fragments_dir(&self.dir.path().join("archive"), case);
-        std::fs::read(fragment::path(&folder, media)).unwrap()
-    }
-}
+use world::World;
 
 fn track(codec: Codec, start_us: i64) -> TrackInfo {
     TrackInfo {
