@@ -6,6 +6,7 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
+    os::fd::AsRawFd as _,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -65,6 +66,9 @@ pub struct Got {
 
 /// Datagrams read before the core is served: a burst of one picture.
 const BURST: usize = 64;
+
+/// A key frame comes at once, and a busy machine may be late to read it: as large as the kernel allows, bytes.
+const KERNEL_BUFFER: libc::c_int = 8 * 1024 * 1024;
 
 /// What a leg has seen so far.
 #[derive(Default)]
@@ -267,6 +271,12 @@ impl Core {
         answers: mpsc::UnboundedSender<RtcAnswer>,
     ) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let wanted: libc::c_int = KERNEL_BUFFER;
+        // SAFETY: the descriptor is open, and the value is an int of the size that is told. The kernel gives what it may.
+        unsafe {
+            let size = size_of::<libc::c_int>() as libc::socklen_t;
+            libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, (&raw const wanted).cast(), size);
+        }
         let local = socket.local_addr().unwrap();
         let settings = SettingEngineBuilder::new()
             .with_answering_dtls_role(RTCDtlsRole::Client)
