@@ -1,6 +1,6 @@
 // Renders the workshop clip: frames from headless Chromium, sound from sound.mjs, both into ffmpeg.
 //
-// Usage: node render.mjs             the whole clip, into workshop.mp4 (about 25 minutes on two cores)
+// Usage: node render.mjs             the whole clip, into workshop.mp4 (half an hour on an idle core)
 //        node render.mjs draft       the same with one new view a second (three minutes)
 //        node render.mjs encode      only the last step, from the stored pictures
 //        node render.mjs 0 150 400   single frames, into ../out/footage/frame-N.png, to look at
