@@ -18,7 +18,7 @@ export function sessionPage(s) {
   return `## One recorded session
 
 \`tests/browser/bench.ts\`: the real programs and Chromium (headless, no graphics card) on this machine, glasses with the workshop clip (1280x720, 25 pictures a second,
-VP8), one expert, a second one coming and going, the archivist recording. ${s.at} UTC, ${sec(s.minutes)} min, load ${s.load[0].toFixed(1)} before and ${s.load[1].toFixed(1)} over its last five minutes; development profile, loopback.
+VP8), one expert who sends ${s.marks.n} marks, a second one coming and going, the archivist recording. ${s.at} UTC, ${sec(s.minutes)} min, load ${s.load[0].toFixed(1)} before and ${s.load[1].toFixed(1)} over its last five minutes; development profile, loopback.
 A percentile is the measured value of the nearest rank.
 
 | ms | n | min | p50 | p95 | max |
@@ -51,8 +51,8 @@ How each was measured, and how far it may be off:
   first figure ends when the button is there, the second begins with its click and ends with the first picture's \`expectedDisplayTime\`.
 - **Mouth → ear.** ${s.claps.heard} of the clip's ${s.claps.n} claps. Capture: the click's RTP time in the archived voice, less the 6.5 ms by which Opus is late, through the track's mapping. Ear: \`MediaStreamTrackProcessor\` on the voice that the
   page plays gives each block of 10 ms with the moment at which the player took it; to that is added what Chromium says that its output takes, ${ms(s.output_latency_ms)} ms (a null device: this machine has no sound card).
-  For the picture against the sound, the flash of the same clap. The sound of the clip is 5 ms shorter than its picture, so a click is captured up to 40 ms before its flash (measured: ${s.source_skew ? `${ms(s.source_skew.min)} to ${ms(s.source_skew.max)} ms` : '?'}); both are timed by themselves, so the
-  figures are free of it.
+  For the picture against the sound, the flash of the same clap. A round of the clip's sound need not be as long as one of its
+  picture, so a click may be captured a little off its flash (measured: ${s.source_skew ? `${ms(s.source_skew.min)} to ${ms(s.source_skew.max)} ms` : '?'}); both are timed by themselves, so the figures are free of it.
 - **Seek.** As manager, in the recording of this session, at random places where something was recorded; from the pointer's event time to \`expectedDisplayTime\` of the first picture whose media time lies in the frame that the archive's
   \`frame_ticks\` have there. Its bar code is compared with the decoded fragment's.
 

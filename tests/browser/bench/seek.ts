@@ -43,11 +43,15 @@ function arm({ limit, settled }: { limit: number; settled: number }): void {
   const found = new Promise<Found>((done) => {
     const place = () => ({ time: lotse.replay()?.time ?? -1, rtp: lotse.replay()?.frame?.rtp ?? null });
     let over = false;
+    const ranges = () => Array.from({ length: video.buffered.length }, (_, i) => [video.buffered.start(i), video.buffered.end(i)]);
+    /** What the element did meanwhile, should the picture not come. */
+    const steps: unknown[] = [];
+    for (const name of ['seeking', 'seeked', 'waiting', 'progress'])
+      video.addEventListener(name, () => over || steps.push([name, performance.now() - (clicked ?? 0), video.currentTime, video.readyState, ranges()]));
     /** The pixels have the last word. */
     const pixels = () => {
       over = true;
-      const ranges = Array.from({ length: video.buffered.length }, (_, i) => [video.buffered.start(i), video.buffered.end(i)]);
-      const instead = { ...lotse.replay(), ranges, ready: video.readyState };
+      const instead = { ...lotse.replay(), ranges: ranges(), ready: video.readyState, steps };
       // The bar code says whether it is the right one.
       done({ took_ms: before && clicked !== null ? before.at - clicked : null, by: 'pixels', ...place(), luma: before?.luma ?? [], instead });
     };
