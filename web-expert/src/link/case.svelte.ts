@@ -67,6 +67,8 @@ export class OpenCase {
   #joined: Promise<number> | null = null;
   #pending = new Map<string, Pending>();
   #signing: Promise<unknown> = Promise.resolve();
+  /** Checked, not yet in the view. */
+  #newEntries: Entry[] = [];
   #newSegments: Segment[] = [];
   #showing = 0;
   #reading = false;
@@ -86,7 +88,7 @@ export class OpenCase {
       id,
       (c, d) => api.item(c, d),
       (e) => this.#entry(e),
-      () => (this.checked = { ...this.#log.checked }),
+      () => this.#entry(null),
     );
     const seen = keptHead(id);
     if (seen) void this.#log.head(seen);
@@ -251,7 +253,7 @@ export class OpenCase {
       case 'caught_up':
         void this.#log.caughtUp().then(() => {
           if (this.#newestHead && this.#log.seq > 0 && !this.#log.checked.fault) keepHead(this.id, this.#newestHead);
-          this.#showSegments();
+          this.#showAll();
           this.caughtUp = true;
         });
         return;
@@ -297,17 +299,28 @@ export class OpenCase {
     return step;
   }
 
-  #entry(e: Entry): void {
-    applyEntry(this.view, e, (s) => this.#newSegments.push(s));
-    // A replay loads thousands: they are shown in handfuls.
-    if (this.#newSegments.length > 0 && !this.#showing) {
-      this.#showing = window.setTimeout(() => this.#showSegments(), SHOW_MS);
+  /**
+   * One event more, or only its check. A long log comes in thousands: until it has been read it is shown in handfuls,
+   * because each change lets the whole page look through what there is already.
+   */
+  #entry(e: Entry | null): void {
+    if (e) this.#newEntries.push(e);
+    if (this.caughtUp) this.#showEntries();
+    if ((this.#newEntries.length > 0 || this.#newSegments.length > 0 || !this.caughtUp) && !this.#showing) {
+      this.#showing = window.setTimeout(() => this.#showAll(), SHOW_MS);
     }
   }
 
-  #showSegments(): void {
+  #showEntries(): void {
+    for (const e of this.#newEntries) applyEntry(this.view, e, (s) => this.#newSegments.push(s));
+    this.#newEntries = [];
+    this.checked = { ...this.#log.checked };
+  }
+
+  #showAll(): void {
     clearTimeout(this.#showing);
     this.#showing = 0;
+    this.#showEntries();
     if (this.#newSegments.length === 0) return;
     this.segments = [...this.segments, ...this.#newSegments];
     this.#newSegments = [];
