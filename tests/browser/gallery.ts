@@ -10,9 +10,10 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { type Browser, type Page, chromium, expect, test } from '@playwright/test';
+import { type Browser, type Page, expect, test } from '@playwright/test';
 
 import { measured, violations } from './checks.ts';
+import { type Point, draw, logIn, newPage, openBrowser } from './people.ts';
 import { frameNumber, spec } from './pictures.ts';
 import { Programs, binaries, root } from './programs.ts';
 
@@ -57,30 +58,20 @@ async function speak(page: Page, language: 'de' | 'en'): Promise<void> {
 }
 
 async function pageOf(browser: Browser, programs: Programs, user: string): Promise<Page> {
-  const context = await browser.newContext({ locale: 'en-GB', viewport: SIZES.desk, permissions: ['microphone', 'clipboard-write'], reducedMotion: 'reduce' });
-  const page = await context.newPage();
+  const page = await newPage(browser, { permissions: ['microphone', 'clipboard-write'], reducedMotion: 'reduce' });
   page.on('pageerror', (e) => found.push(`${user}: ${e.message}`));
-  await page.goto(programs.url);
-  if (user === '') return page;
-  await page.getByLabel('User name').fill(user);
-  await page.getByLabel('Password').fill(programs.account(user).password);
-  await page.getByRole('button', { name: 'Log in' }).click();
-  await expect(page).toHaveURL(/\/cases/);
+  if (user === '') await page.goto(programs.url);
+  else await logIn(page, programs, user);
   return page;
 }
 
-async function draw(page: Page, key: string, points: [number, number][]): Promise<void> {
+async function drawWith(page: Page, key: string, points: Point[]): Promise<void> {
   await page.keyboard.press(key);
-  const box = (await page.getByTestId('board').boundingBox())!;
-  const to = ([x, y]: [number, number]) => [box.x + box.width * x, box.y + box.height * y] as const;
-  await page.mouse.move(...to(points[0]!));
-  await page.mouse.down();
-  for (const point of points.slice(1)) await page.mouse.move(...to(point), { steps: 6 });
-  await page.mouse.up();
+  await draw(page, points);
 }
 
 /** An ellipse by hand, as parts of the picture. */
-const ring = (x: number, y: number, rx: number, ry: number): [number, number][] =>
+const ring = (x: number, y: number, rx: number, ry: number): Point[] =>
   Array.from({ length: 25 }, (_, i) => [x + rx * Math.cos((i / 24) * 6.4 - 1.6), y + ry * Math.sin((i / 24) * 6.4 - 1.6)]);
 
 async function walk(programs: Programs, browser: Browser): Promise<void> {
@@ -155,10 +146,10 @@ async function walk(programs: Programs, browser: Browser): Promise<void> {
     const live = expert.getByTestId('live-video');
     await expect.poll(async () => Math.abs(((await frameNumber(live)) ?? 0) / spec.fps - 8.5) < 1.8, { ...LONG, intervals: [50] }).toBe(true);
     await expert.keyboard.press('f');
-    await draw(expert, 'p', ring(0.46, 0.41, 0.055, 0.16));
-    await draw(expert, 'a', [[0.29, 0.62], [0.405, 0.5]]);
-    await draw(expert, 'n', [[0.55, 0.26]]);
-    await draw(expert, 't', [[0.03, 0.64]]);
+    await drawWith(expert, 'p', ring(0.46, 0.41, 0.055, 0.16));
+    await drawWith(expert, 'a', [[0.29, 0.62], [0.405, 0.5]]);
+    await drawWith(expert, 'n', [[0.55, 0.26]]);
+    await drawWith(expert, 't', [[0.03, 0.64]]);
     await expert.keyboard.type('Loosen this first');
     await expert.keyboard.press('Enter');
     await words.fill('Loosen the seal, then show me the ring');
@@ -245,10 +236,7 @@ test('gallery', async () => {
   execFileSync('ffmpeg', ['-v', 'error', '-y', '-ss', '10', '-i', join(root, 'tests/footage/workshop.mp4'), '-frames:v', '1', still]);
   execFileSync(join(binaries, 'lotse-glass'), ['hud-gallery', join(out, 'hud'), '--picture', still]);
   const programs = await Programs.start();
-  const browser = await chromium.launch({
-    executablePath: '/usr/bin/chromium',
-    args: ['--no-sandbox', '--disable-quic', '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream', '--autoplay-policy=no-user-gesture-required', '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1'],
-  });
+  const browser = await openBrowser();
   try {
     await walk(programs, browser);
   } finally {

@@ -8,9 +8,10 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { type Browser, type BrowserContext, type Page, chromium, expect, test } from '@playwright/test';
+import { type Browser, type Page, expect, test } from '@playwright/test';
 
-import { frameNumber, spec } from './pictures.ts';
+import { download, draw, endSession, logIn, newPage, openBrowser, replayWithReason, takeCall } from './people.ts';
+import { frameNumber } from './pictures.ts';
 import { type Glasses, Programs, binaries, root } from './programs.ts';
 
 const pictures = join(root, 'tests/out/story');
@@ -25,20 +26,7 @@ const faults: string[] = [];
 test.beforeAll(async () => {
   mkdirSync(pictures, { recursive: true });
   programs = await Programs.start();
-  browser = await chromium.launch({
-    executablePath: '/usr/bin/chromium',
-    args: [
-      '--no-sandbox',
-      '--disable-quic',
-      '--use-fake-ui-for-media-stream',
-      '--use-fake-device-for-media-stream',
-      '--autoplay-policy=no-user-gesture-required',
-      // Without any network but loopback, media has to use loopback too.
-      ...(process.env['LOTSE_OFFLINE'] ? ['--allow-loopback-in-peer-connection'] : []),
-      // Chromium's own look-ups of its maker's hosts are not the pages' doing.
-      '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1',
-    ],
-  });
+  browser = await openBrowser();
 });
 
 test.afterAll(async () => {
@@ -59,7 +47,7 @@ test('a leaking pump is repaired from afar, and it can be proven', async () => {
   const expert = people.get('expert')!;
 
   await test.step('before any answer nothing flows', async () => {
-    await take(expert, 'Mechanical seal leaks', 'Take and record');
+    await takeCall(expert, 'Mechanical seal leaks');
     await expect(expert.getByText(/has not answered the question about recording/)).toBeVisible();
     await expect.poll(async () => (await pump.state())['screen']).toBe('consent');
     expect(await videoWidth(expert)).toBe(0);
@@ -164,17 +152,14 @@ test('a leaking pump is repaired from afar, and it can be proven', async () => {
   });
 
   await test.step('END with an outcome closes the session', async () => {
-    await expert.getByRole('button', { name: 'End', exact: true }).click();
-    await expert.getByRole('radio', { name: 'Solved' }).click();
-    await expert.getByRole('button', { name: 'End session' }).click();
-    await expect(expert.getByText('The session has ended.')).toBeVisible();
+    await endSession(expert, 'Solved');
     await expect.poll(async () => (await pump.state())['session']).toBeNull();
   });
 
   await test.step('a call without recording keeps no picture and no voice', async () => {
     const pumpCase = caseOf(expert);
     await expert.goto(`${programs.url}/cases`);
-    await take(expert, 'Rental bike loses its chain', 'Take and record');
+    await takeCall(expert, 'Rental bike loses its chain');
     await expect.poll(async () => (await bike.state())['screen']).toBe('consent');
     await bike.say('CALL_ONLY');
     await expect.poll(() => videoWidth(expert)).toBeGreaterThan(0);
@@ -186,10 +171,7 @@ test('a leaking pump is repaired from afar, and it can be proven', async () => {
     await expect(expert.getByTestId('recording-pill')).toHaveText(/Not recording/);
     await bike.say('REFUSE');
     await expect(expert.getByTestId('receipt-state').first()).toHaveText(/Refused/);
-    await expert.getByRole('button', { name: 'End', exact: true }).click();
-    await expert.getByRole('radio', { name: 'Still open' }).click();
-    await expert.getByRole('button', { name: 'End session' }).click();
-    await expect(expert.getByText('The session has ended.')).toBeVisible();
+    await endSession(expert, 'Still open');
     expect(caseOf(expert)).not.toBe(pumpCase);
     expect(mediaBytes(pumpCase), 'the recorded case has its fragments under its id').toBeGreaterThan(0);
     expect(mediaBytes(caseOf(expert))).toBe(0);
@@ -240,7 +222,7 @@ test('a leaking pump is repaired from afar, and it can be proven', async () => {
     await expect(page.locator('[data-mark]').first()).toBeVisible();
     await look(page, 'replay-instruction');
 
-    bundle = await download(page, 'Warranty file');
+    bundle = await download(page, 'Warranty file', programs.folder);
   });
 
   await test.step('a link leads to its moment', async () => {
@@ -294,17 +276,11 @@ const people = new Map<string, Page>();
 
 /** A browser of somebody's own. */
 async function pageFor(who: string): Promise<Page> {
-  const context: BrowserContext = await browser.newContext({
-    locale: 'en-GB',
-    viewport: { width: 1440, height: 900 },
-    permissions: ['microphone'],
-    acceptDownloads: true,
-  });
-  context.on('request', (request) => {
+  const page = await newPage(browser);
+  page.context().on('request', (request) => {
     const url = new URL(request.url());
     if (/^(https?|wss?):$/.test(url.protocol) && url.hostname !== '127.0.0.1') foreign.push(request.url());
   });
-  const page = await context.newPage();
   page.on('console', (m) => {
     // Before login the page asks who it is, and Chromium calls the answer "nobody yet" an error.
     if (m.type() === 'error' && !/\b401\b/.test(m.text())) faults.push(`${who}: ${m.text()}`);
@@ -314,31 +290,11 @@ async function pageFor(who: string): Promise<Page> {
   return page;
 }
 
-/** Logs in as one of the demo accounts. */
+/** Somebody who has logged in as one of the demo accounts. */
 async function person(user: string): Promise<Page> {
-  const { password } = programs.account(user);
   const page = await pageFor(user);
-  await page.goto(programs.url);
-  await page.getByLabel('User name').fill(user);
-  await page.getByLabel('Password').fill(password);
-  await page.getByRole('button', { name: 'Log in' }).click();
-  await expect(page).toHaveURL(/\/cases/);
+  await logIn(page, programs, user);
   return page;
-}
-
-async function take(page: Page, title: string, answer: string): Promise<void> {
-  const call = page.getByRole('listitem').filter({ hasText: title });
-  await call.getByRole('button', { name: /Take call/ }).first().click();
-  await page.getByRole('button', { name: answer }).click();
-}
-
-async function replayWithReason(page: Page, reason: string): Promise<void> {
-  const open = page.getByRole('link', { name: 'Replay' }).or(page.getByRole('button', { name: 'Replay' })).first();
-  const field = page.getByLabel('Reason');
-  await expect(open.or(field).first()).toBeVisible();
-  if (!(await field.isVisible())) await open.click();
-  await field.fill(reason);
-  await page.keyboard.press('Enter');
 }
 
 /** Where a replay stands in the archive's list of frames: start of the picture shown and of the next, seconds on the line. */
@@ -349,29 +305,6 @@ function recorded(page: Page): Promise<{ start: number; next: number; settled: b
     if (!fact || fact.frame_start === null || fact.next_frame_start === null) return null;
     return { start: fact.frame_start, next: fact.next_frame_start, settled: !fact.seeking };
   });
-}
-
-async function download(page: Page, reason: string): Promise<string> {
-  await page.getByRole('button', { name: 'Download case bundle' }).click();
-  const field = page.getByRole('dialog').getByLabel('Reason');
-  await field.fill(reason);
-  const [file] = await Promise.all([
-    page.waitForEvent('download'),
-    page.getByRole('dialog').getByRole('button', { name: 'Download' }).click(),
-  ]);
-  const to = join(programs.folder, 'case.tar');
-  await file.saveAs(to);
-  return to;
-}
-
-/** Draws with the current tool; points are parts of the picture's width and height. */
-async function draw(page: Page, points: [number, number][]): Promise<void> {
-  const box = (await page.getByTestId('board').boundingBox())!;
-  const to = ([x, y]: [number, number]) => [box.x + box.width * x, box.y + box.height * y] as const;
-  await page.mouse.move(...to(points[0]!));
-  await page.mouse.down();
-  for (const point of points.slice(1)) await page.mouse.move(...to(point), { steps: 8 });
-  await page.mouse.up();
 }
 
 function videoWidth(page: Page): Promise<number> {
