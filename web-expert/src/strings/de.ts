@@ -19,7 +19,6 @@ export const de = {
     notFound: 'Diese Seite gibt es nicht.',
     toCases: 'Zu den Fällen',
     encrypted: 'Transportverschlüsselt',
-    encryptedMedia: 'Bild und Ton verschlüsselt',
     encryptedHint: 'Die Verbindung zum Server ist mit TLS und DTLS verschlüsselt. Der Server selbst könnte den Inhalt lesen.',
     plainHint: 'Diese Seite kam ohne TLS von diesem Rechner. Bild und Ton sind mit DTLS verschlüsselt.',
     theme: 'Darstellung',

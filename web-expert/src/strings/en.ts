@@ -21,7 +21,6 @@ export const en: typeof de = {
     notFound: 'There is no such page.',
     toCases: 'To the cases',
     encrypted: 'Encrypted in transit',
-    encryptedMedia: 'Picture and sound encrypted',
     encryptedHint: 'The connection to the server is encrypted with TLS and DTLS. The server itself could read the content.',
     plainHint: 'This page came from this machine without TLS. Picture and sound are encrypted with DTLS.',
     theme: 'Appearance',
