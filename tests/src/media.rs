@@ -281,6 +281,8 @@ impl Core {
         let settings = SettingEngineBuilder::new()
             .with_answering_dtls_role(RTCDtlsRole::Client)
             .with_include_loopback_candidate(true)
+            // 200 ms apart: as long as a test waits. The core's own 1.4 s are less than a busy machine may take.
+            .with_ice_connection_attempts(None, Some(100))
             .build();
         let mut pc = RTCPeerConnectionBuilder::new()
             .with_media_engine(codecs())

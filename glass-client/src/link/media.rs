@@ -44,6 +44,9 @@ use crate::{
 
 /// Packets of pictures kept for repair: about two seconds at 1.5 Mbit/s.
 const REPAIR: u16 = 512;
+/// Checks of the way to the server, 200 ms apart: 15 s, as long as the server waits. The core gives up after 1.4 s of its own
+/// accord, which a walk past a steel door takes, and a connection that gave up is built anew only half a minute later.
+const CHECKS: u16 = 75;
 
 /// What a connection reports.
 #[derive(Debug)]
@@ -139,6 +142,7 @@ impl Media {
             .with_include_loopback_candidate(true)
             // The server names itself by address; asking by multicast fails where no route leads out.
             .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
+            .with_ice_connection_attempts(None, Some(CHECKS))
             .with_srtp_protection_profiles(vec![
                 SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
                 SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,

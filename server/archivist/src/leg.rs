@@ -60,6 +60,9 @@ pub const QUEUE: usize = 64;
 const BURST: usize = 64;
 /// Time to connect, and silence after which the leg counts as lost.
 const CONNECT_WITHIN: Duration = Duration::from_secs(15);
+/// Checks of the way to the server, 200 ms apart: as many as fit into that time. The core gives up after 1.4 s of its own accord,
+/// and never tries that way again.
+const CHECKS: u16 = 75;
 /// Below the time of a frame, so that most holes close within one.
 const NACK_EVERY: Duration = Duration::from_millis(20);
 /// After this many requests a packet is gone; `track` gives up its hole a little later.
@@ -330,6 +333,7 @@ fn connection(local: SocketAddr) -> Result<RTCPeerConnection> {
             SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
         ])
         .with_ice_timeouts(Some(Duration::from_secs(4)), Some(Duration::from_secs(4)), Some(Duration::from_secs(1)))
+        .with_ice_connection_attempts(None, Some(CHECKS))
         .build();
     let nack = NackGeneratorBuilder::new().with_interval(NACK_EVERY).with_max_nacks_per_packet(NACK_TRIES).build();
     let registry = Registry::new()
