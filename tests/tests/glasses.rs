@@ -10,13 +10,15 @@ use lotse_payload::{
     recording::{GapPayload, SegmentPayload},
 };
 use lotse_protocol::{
+    envelope::AuthorFields,
     id::{CaseId, FrameId, Pseudonym, SessionId},
     kind,
     policy::Role,
     signal::TrackSource,
 };
 use lotse_tests::{
-    Draft, Glasses, Person, World, clip, eventually, glasses::tone, media::Leg, network::Faults, person, secs,
+    Draft, Glasses, Person, World, clip, disk::Full, eventually, glasses::tone, media::Leg, network::Faults, person,
+    secs,
 };
 use lotse_verify::report::Verdict;
 use tokio::sync::Mutex;
@@ -336,6 +338,57 @@ async fn expert_gets_picture_back_after_five_second_wifi_gap() {
     let sessions = call.expert.sessions(call.case);
     assert_eq!(sessions.list.len(), 1, "still the same session");
     assert!(sessions.open().is_some());
+    glasses.program.assert_no_panic();
+    world.assert_no_panic();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_loses_everything_while_media_connects_costs_that_time_and_not_more() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let world = World::seeded(69).await;
+    let link = world.link().await;
+    link.set(Faults { loss_pct: 100.0, ..Faults::default() });
+    let glasses = world.glasses("helmet-1").behind(&link).start().await;
+    // Signalling works: the glasses call, join the media and look for a way that is not there.
+    let call = take(&world, &glasses).await;
+    tokio::time::sleep(secs(3)).await;
+    link.set(Faults::default());
+    glasses.say("CALL_ONLY").await;
+    call.expert.answer(call.case, call.session, kind::CONSENT_CALL_ONLY).await;
+    call.sees(secs(15)).await;
+    glasses.program.assert_no_panic();
+    world.assert_no_panic();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_technician_says_while_the_servers_disk_is_full_counts_once_there_is_space() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let mut world = World::planned(70);
+    world.seed_demo().await;
+    let data = world.path("server");
+    world.server.on_small_disk(&data, 12);
+    world.server.start().await;
+    let code = world.codes["archivist"].clone();
+    world.archivist.set("LOTSE_SERVER_PAIRING_CODE", &code);
+    world.archivist.start().await;
+    let glasses = world.started_glasses("helmet-1").await;
+    let call = take(&world, &glasses).await;
+    let full = Full::fill(&world.server.path_inside(&data));
+    // What still fits into pages that are there is taken; then nothing is, not even an answer.
+    let note = || Draft::of(kind::MESSAGE).payload(&serde_json::json!({ "text": "x".repeat(10_000) }));
+    while call.expert.commit(call.case, note()).await.is_ok() {}
+    let answer = || Draft::of(kind::CONSENT_CALL_ONLY).session(call.session);
+    while call.expert.commit(call.case, answer()).await.is_ok() {}
+    glasses.say("CALL_ONLY").await;
+    eventually("the display says what to do", PATIENCE, async || {
+        glasses.shown().iter().any(|l| l["texts"].to_string().contains("cannot store it")).then_some(())
+    })
+    .await;
+    let technicians = |f: &AuthorFields| f.author == call.technician;
+    let log = call.expert.log(call.case);
+    assert!(!log.iter().any(|(f, _)| f.kind == kind::CONSENT_CALL_ONLY && technicians(f)), "the disk was not full");
+    drop(full);
+    call.expert.event_within(call.case, kind::CONSENT_CALL_ONLY, PATIENCE, technicians).await;
     glasses.program.assert_no_panic();
     world.assert_no_panic();
 }

@@ -7,7 +7,7 @@ use lotse_protocol::{
     signal::Offer,
 };
 
-use super::{App, Own};
+use super::{App, COMMIT_PAUSE, Own};
 use crate::{
     core::{Action, Event},
     link::{
@@ -115,6 +115,18 @@ impl App {
                 self.chain = None;
                 return self.event(Event::CaseGone).await;
             }
+            // An answer or a DONE that was said stays said: it goes on trying, and the technician sees why it takes long.
+            ("busy" | "storage", _) if id.is_some() => {
+                self.commit_again_soon();
+                if code == "storage" {
+                    let message = self.config.hud.language.t(
+                        "Der Server kann es gerade nicht speichern. Neuer Versuch läuft; bitte die Administration verständigen.",
+                        "The server cannot store it now. Trying again; please tell your administrator.",
+                    );
+                    self.event(Event::Refused { code: "storage".into(), message: message.into() }).await;
+                }
+                return;
+            }
             // Sent again by itself once the case is open.
             ("case_not_open" | "busy", _) => return,
             _ => {}
@@ -123,6 +135,16 @@ impl App {
             author.settled(id);
         }
         self.event(Event::Refused { code, message }).await;
+    }
+
+    fn commit_again_soon(&mut self) {
+        if !std::mem::replace(&mut self.pausing, true) {
+            let own = self.own.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(COMMIT_PAUSE).await;
+                let _ = own.send(Own::CommitAgain).await;
+            });
+        }
     }
 
     async fn join_media(&mut self, session: SessionId) {

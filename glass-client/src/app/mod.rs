@@ -57,6 +57,8 @@ const MEDIA: usize = 256;
 const CAMERA_PAGE: Duration = Duration::from_millis(150);
 /// The core looks at the time this often.
 const TICK: Duration = Duration::from_millis(200);
+/// Between two attempts at an event that the server cannot take now.
+const COMMIT_PAUSE: Duration = Duration::from_secs(2);
 
 /// What threads and tasks of the program tell its loop.
 enum Own {
@@ -70,6 +72,8 @@ enum Own {
     CaseMade(Result<(CaseId, CaseCard), GlassError>),
     /// The pause after a failed media connection is over.
     MediaAgain(u64),
+    /// The pause after the server could not take an event is over.
+    CommitAgain,
 }
 
 /// The running program.
@@ -87,6 +91,8 @@ pub struct App {
     case: Option<(CaseId, bool)>,
     me: Option<Pseudonym>,
     resent: bool,
+    /// A pause before sending again is running.
+    pausing: bool,
     feed: Arc<Mutex<Feed>>,
     speaker: Speaker,
     media: Option<Media>,
@@ -181,6 +187,7 @@ pub async fn run(config: Config) -> Result<(), GlassError> {
         speaker,
         media: None,
         media_generation: 0,
+        pausing: false,
         media_retry: Retry::default(),
         media_events,
         voices,
@@ -358,6 +365,11 @@ impl App {
             }
             Own::MediaAgain(generation) if generation == self.media_generation => self.event(Event::Media(false)).await,
             Own::MediaAgain(_) => {}
+            Own::CommitAgain => {
+                self.pausing = false;
+                let again = self.author.as_ref().map(|a| a.again()).unwrap_or_default();
+                again.into_iter().for_each(|m| self.send(m));
+            }
         }
     }
 
