@@ -18,13 +18,16 @@ PAGE_SOURCES := $(shell find web-expert server/protocol/bindings -type f -not -p
 PRODUCT_TESTS := $(patsubst tests/tests/%.rs,--test %,$(wildcard tests/tests/*.rs))
 SCRIPTS := .ci/run $(wildcard tests/*.sh tests/*/*.sh)
 
-.PHONY: help demo setup setup-checks build test test-quick test-product test-browser check bench
+.PHONY: help demo demo-ports setup setup-checks build test test-quick test-product test-browser check bench
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
-demo: build ## set up, build, start everything on this machine (Ctrl-C ends it; DEMO_SECONDS=n)
+demo: demo-ports build ## set up, build, start everything on this machine (Ctrl-C ends it; DEMO_SECONDS=n)
 	@bash tests/demo.sh
+
+demo-ports: # a taken port is told before anything is installed or built
+	@bash tests/demo.sh ports
 
 setup: ## install what is missing: Debian packages, Node, npm packages, footage
 	@bash tests/setup.sh
@@ -37,6 +40,7 @@ $(PAGES): $(PAGE_SOURCES) | setup
 	cd web-expert && npm run --silent build
 
 build: setup $(PAGES) ## the pages and the four programs
+	@[ -d target/debug ] || echo "build: the first time some 400 crates are compiled: ten minutes on two quiet cores, 2 GB in target/"
 	@echo "build: $(PROGRAMS)"
 	cargo build --locked --workspace --bins
 

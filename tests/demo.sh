@@ -2,6 +2,7 @@
 # Starts the demo: server, archivist and two simulated pairs of glasses that wait in a call.
 #
 # Usage: tests/demo.sh       runs until Ctrl-C, or for DEMO_SECONDS=n; `make demo` sets up and builds first
+#        tests/demo.sh ports only says whether its ports are free
 # Owns: the processes it starts, and .demo/ (data and logs, kept from start to start; remove it for a fresh demo).
 # Never: a process it did not start. Elsewhere: what the programs do; every setting here is a plain LOTSE_… variable.
 set -euo pipefail
@@ -41,14 +42,18 @@ taken() {
     "/proc/net/$1" "/proc/net/${1}6" 2>/dev/null
 }
 
-check_before() {
-  local program clip port
+check_files() {
+  local program clip
   for program in lotse-server lotse-archivist lotse-glass; do
     [ -x "$BIN/$program" ] || fail "$BIN/$program is not built. Run: make demo"
   done
   for clip in "${CLIPS[@]}"; do
     [ -s "$clip" ] || fail "the clip $clip is missing. Run: make setup"
   done
+}
+
+check_ports() {
+  local port
   for port in "$PORT" "$ARCHIVE" "${WEAR[@]}"; do
     ! taken tcp "$port" || fail "port $port is taken by another program (see it with: ss -ltnp 'sport = :$port'). End that one, or choose others: DEMO_PORT=$((PORT + 100)) make demo"
   done
@@ -111,7 +116,9 @@ code() {
   field code "$line"
 }
 
-check_before
+check_ports
+[ "${1:-}" != ports ] || exit 0
+check_files
 mkdir -p "$LOGS"
 trap stop EXIT
 trap 'exit 0' INT TERM
