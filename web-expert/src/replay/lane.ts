@@ -72,6 +72,11 @@ export class LanePlayer {
     return false;
   }
 
+  /** A seek is on its way. One to what has been given back since never ends; it does not count. */
+  get seeking(): boolean {
+    return this.element.seeking && this.has(this.element.currentTime);
+  }
+
   /** Was anything recorded here? */
   covers(t: number): boolean {
     return pieceAt(this.lane, t) !== null;
@@ -195,7 +200,8 @@ export class LanePlayer {
   /** A still element goes to the playhead as soon as the picture there is loaded. */
   #settle(): void {
     const e = this.element;
-    if (e.paused && !e.seeking && this.has(this.#target) && Math.abs(e.currentTime - this.#target) > 0.001) {
+    // While it seeks its time is where it seeks to: a newer wish goes before an older one.
+    if (e.paused && this.has(this.#target) && Math.abs(e.currentTime - this.#target) > 0.001) {
       e.currentTime = this.#target;
     }
   }

@@ -146,10 +146,10 @@ export class Player {
     this.waiting = covered && !loaded && !this.#isSilence();
     if (this.waiting) return;
     const e = v?.element;
-    if (loaded && e && !e.paused && !e.seeking && Math.abs(e.currentTime - this.time) < PICTURE_S) {
+    if (loaded && e && !e.paused && !v!.seeking && Math.abs(e.currentTime - this.time) < PICTURE_S) {
       // Never backwards: the element may report a moment before the one shown.
       this.time = Math.max(this.time, e.currentTime);
-    } else if (!loaded || !e?.seeking) {
+    } else if (!loaded || !v!.seeking) {
       this.time += dt * this.rate;
     }
     if (this.time >= this.line.length) {
@@ -172,7 +172,7 @@ export class Player {
     const here = v.has(this.time);
     if (this.playing && here && !this.waiting) {
       if (e.playbackRate !== this.rate) e.playbackRate = this.rate;
-      if (!e.seeking && Math.abs(e.currentTime - this.time) > PICTURE_S) e.currentTime = this.time;
+      if (!v.seeking && Math.abs(e.currentTime - this.time) > PICTURE_S) e.currentTime = this.time;
       if (e.paused) {
         if (Math.abs(e.currentTime - this.time) > 0.02) e.currentTime = this.time;
         void e.play().catch(() => {});
@@ -187,7 +187,7 @@ export class Player {
       if (!e.paused) e.pause();
       return;
     }
-    if (e.seeking) return;
+    if (v.seeking) return;
     const drift = e.currentTime - this.time;
     if (e.paused) {
       e.currentTime = this.time;
