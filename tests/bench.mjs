@@ -1,7 +1,7 @@
 // Measures and writes docs/BENCHMARKS.md. Usage: node tests/bench.mjs [rounds of forwarding] [minutes of the session], by default 5 and 30.
 // With 0 minutes the page takes over the session and the recorder measured last.
 //
-// Owns: the page of figures. Never: asserts one. What is not measured yet stands in docs/PLAN.md.
+// Owns: the page of figures. Never: asserts one.
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';

@@ -13,10 +13,11 @@ import { type Browser, type Page, expect, test } from '@playwright/test';
 
 import { Archive } from './bench/archive.ts';
 import { type Join, type Mark, type Watched, figures } from './bench/figures.ts';
-import { answer, download, end, openBrowser, penDown, person, replay, take } from './bench/people.ts';
+import { answer, penDown, person, replay } from './bench/people.ts';
 import { type Seek, seeker } from './bench/seek.ts';
 import { type Usage, usageOf } from './bench/usage.ts';
 import { Watch, numberOn } from './bench/watch.ts';
+import { download, endSession, openBrowser, takeCall } from './people.ts';
 import { Programs, root } from './programs.ts';
 
 const minutes = Number(process.env['LOTSE_BENCH_MINUTES'] ?? 30);
@@ -73,7 +74,7 @@ async function session(): Promise<Watched> {
   const expert = await person(browser, programs, 'expert', async (page) => {
     watch = await Watch.on(page);
   });
-  await take(expert, TITLE);
+  await takeCall(expert, TITLE);
   await expect.poll(async () => (await glasses.state())['screen']).toBe('consent');
   await glasses.say('YES_RECORD');
   await expect.poll(() => numberOn(expert.getByTestId('live-video')).catch(() => null)).not.toBeNull();
@@ -122,7 +123,7 @@ async function session(): Promise<Watched> {
   const stats = await watch.stats();
   const frames = (await glasses.state())['frames'] as Watched['frames'];
   const lasted_s = (performance.now() - began) / 1000;
-  await end(expert);
+  await endSession(expert, 'Solved');
   await expect.poll(async () => (await glasses.state())['session']).toBeNull();
   await glasses.program.stop();
   await expert.context().close();
@@ -153,7 +154,7 @@ async function seekAndDownload(): Promise<Seek[]> {
   const manager = await person(browser, programs, 'manager', async (page) => {
     await Watch.on(page);
   });
-  await replay(manager, new RegExp(TITLE));
+  await replay(manager, new RegExp(TITLE), 'Figures');
   await expect.poll(() => numberOn(manager.getByTestId('replay-video')).catch(() => null), { timeout: 120_000 }).not.toBeNull();
   const seek = await seeker(manager);
   const seeks: Seek[] = [];
@@ -161,7 +162,7 @@ async function seekAndDownload(): Promise<Seek[]> {
     const sought = await seek(random());
     if (sought.rtp !== null) seeks.push(sought);
   }
-  copyFileSync(await download(manager, programs.folder), join(out, 'case.tar'));
+  copyFileSync(await download(manager, 'Figures', programs.folder), join(out, 'case.tar'));
   await manager.context().close();
   return seeks;
 }
