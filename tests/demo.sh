@@ -185,8 +185,8 @@ while IFS= read -r line; do
 done <<<"$accounts"
 cat <<SUMMARY
 
-  Try: sign in as expert, take the call, answer YES RECORD on the page of helmet-1,
-       put the pen on the picture, draw, press Enter; press DONE at the glasses.
+  Try: sign in as expert, take the call with "Take and record", then answer YES RECORD on the page
+       of helmet-1. Put the pen on the picture, draw, press Enter; press STEP DONE at the glasses.
        End the call, then sign in as manager and replay it.
 
   Logs in .demo/logs, data in .demo. ${DEMO_SECONDS:+Ends by itself after $DEMO_SECONDS s. }Ctrl-C ends everything.
