@@ -54,10 +54,14 @@ export class FrameTap {
       void this.#read(new Ctor({ track: this.#clone, maxBufferSize: 2 }).readable.getReader());
     }
     this.#watch();
+    addEventListener('pagehide', this.#leave);
   }
+
+  #leave = (): void => this.stop();
 
   stop(): void {
     this.#stopped = true;
+    removeEventListener('pagehide', this.#leave);
     this.video.cancelVideoFrameCallback?.(this.#handle);
     // Not cancelled: the end of the clone ends the stream, and the reader closes what was still on its way.
     this.#clone?.stop();
