@@ -66,8 +66,9 @@ mod tests {
     use super::*;
 
     proptest! {
+        // From two bytes of body: the other reader refuses packets of two bytes and less, and a slice is never so short.
         #[test]
-        fn another_reader_puts_the_unit_together_again(sizes in proptest::collection::vec(1usize..4_000, 1..5)) {
+        fn another_reader_puts_the_unit_together_again(sizes in proptest::collection::vec(2usize..4_000, 1..5)) {
             let mut unit = BytesMut::new();
             for (i, size) in sizes.iter().enumerate() {
                 unit.put_slice(if i % 2 == 0 { &[0, 0, 0, 1] } else { &[0, 0, 1] });
