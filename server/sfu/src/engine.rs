@@ -23,7 +23,7 @@ use rtc::rtp_transceiver::rtp_sender::{
     RTCRtpHeaderExtensionCapability, RTCRtpRtxParameters, RtpCodecKind,
 };
 
-use crate::{SfuError, interceptor};
+use crate::{SfuError, interceptor, keytap::KeyTap};
 
 /// Header extensions we carry, by address.
 pub(crate) const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
@@ -178,7 +178,7 @@ impl Engine {
         Self { public, crypto, certificate }
     }
 
-    /// A connection of our side: ICE-lite on the worker's socket, passive in DTLS.
+    /// A connection of our side, and what shows its sending key: ICE-lite on the worker's socket, passive in DTLS.
     pub(crate) fn connection(
         &self,
         now: Instant,
@@ -186,7 +186,8 @@ impl Engine {
         password: &str,
         publishes_video: bool,
         publishes: bool,
-    ) -> Result<RTCPeerConnection, SfuError> {
+    ) -> Result<(RTCPeerConnection, Arc<KeyTap>), SfuError> {
+        let tap = Arc::new(KeyTap::new(self.crypto.clone()));
         let settings = SettingEngineBuilder::new()
             .with_lite(true)
             .with_answering_dtls_role(RTCDtlsRole::Server)
@@ -194,7 +195,7 @@ impl Engine {
             .with_include_loopback_candidate(true)
             // Alone, because the client's order would decide: browsers name the slower AES-CM with SHA-1 first.
             .with_srtp_protection_profiles(vec![SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm])
-            .with_crypto_provider(self.crypto.clone())
+            .with_crypto_provider(tap.clone())
             .build();
         let configuration = RTCConfigurationBuilder::new().with_certificates(vec![self.certificate.clone()]).build();
         let mut connection = RTCPeerConnectionBuilder::new()
@@ -209,6 +210,6 @@ impl Engine {
             let init = RTCIceCandidateInit { candidate, ..Default::default() };
             connection.add_local_candidate(init).map_err(core("its own address"))?;
         }
-        Ok(connection)
+        Ok((connection, tap))
     }
 }

@@ -5,19 +5,25 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
 use lotse_protocol::signal::TrackSource;
 use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
 use rtc::rtcp::payload_feedbacks::{
     full_intra_request::FullIntraRequest, picture_loss_indication::PictureLossIndication,
 };
-use rtc::rtcp::{self, receiver_report::ReceiverReport, sender_report::SenderReport};
+use rtc::rtcp::{
+    self, receiver_report::ReceiverReport, sender_report::SenderReport,
+    transport_feedbacks::transport_layer_nack::TransportLayerNack,
+};
 use rtc::rtp;
 use rtc::sansio::Protocol;
 
+use crate::history::Packet;
+use crate::leg::Due;
 use crate::publisher::ClockPoint;
+use crate::socket::Outlet;
+use crate::srtp::{Carried, Head};
 use crate::worker::{LegId, State};
-use crate::{LegKind, SfuEvent, engine, keyframe::begins_key_frame, pointer, room::hears};
+use crate::{LegKind, SfuEvent, keyframe::begins_key_frame, pointer, room::hears};
 
 /// Place of the audio level among the forwarded extensions.
 const LEVEL: usize = 1;
@@ -36,7 +42,7 @@ impl State {
         if !leg.open || kind == LegKind::Archivist {
             return;
         }
-        let mut carried: [Option<Bytes>; engine::FORWARDED.len()] = Default::default();
+        let mut carried = Carried::default();
         for (slot, id) in carried.iter_mut().zip(uplink.extensions) {
             if id != 0 {
                 *slot = packet.header.get_extension(id);
@@ -54,6 +60,19 @@ impl State {
             uplink.key_frames.on_key_frame();
         }
         let clock = uplink.clock;
+        let (place, sequence, octets) = (self.burst.len(), packet.header.sequence_number, packet.payload.len() as u32);
+        let header = &packet.header;
+        let packet = Packet {
+            number: sequence,
+            marker: header.marker,
+            timestamp: header.timestamp,
+            carried,
+            payload: packet.payload,
+        };
+        if video {
+            uplink.history.keep(&packet);
+        }
+        self.burst.push(packet);
         for n in 0..uplink_subscriptions(&self.legs, from, at) {
             let Some(to) = self.legs[from].as_ref().map(|leg| leg.uplinks[at].subscriptions[n]) else { return };
             let Some(leg) = self.legs.get_mut(to.leg).and_then(Option::as_mut) else { continue };
@@ -74,32 +93,84 @@ impl State {
                 }
                 line.needs_key_frame = false;
             }
-            let Some(sequence_number) = line.numbering.map(packet.header.sequence_number) else { continue };
-            let mut header = rtp::Header {
-                version: 2,
-                marker: packet.header.marker,
-                payload_type: line.payload_type,
-                sequence_number,
-                timestamp: packet.header.timestamp,
-                ssrc: line.ssrc,
-                ..Default::default()
-            };
-            for (value, id) in carried.iter().zip(line.extensions) {
-                if let (Some(value), true) = (value, id != 0) {
-                    // Fails only for values longer than the header form allows: such a value is left out.
-                    let _ = header.set_extension(id, value.clone());
-                }
-            }
+            let Some(number) = line.numbering.map(sequence) else { continue };
             line.packets = line.packets.wrapping_add(1);
-            line.octets = line.octets.wrapping_add(packet.payload.len() as u32);
-            let message = RTCMessage::RtpPacket(String::new(), rtp::Packet { header, payload: packet.payload.clone() });
+            line.octets = line.octets.wrapping_add(octets);
             let report = clock.and_then(|clock| line.report(now, clock));
-            let _ = leg.connection.handle_write(TaggedRTCMessage { now, message });
+            leg.due.push(Due { packet: place, line: to.line, number, repair: false });
+            if !leg.queued {
+                leg.queued = true;
+                self.to_drain.push_back(to.leg);
+            }
             if let Some(report) = report {
                 let message = RTCMessage::RtcpPacket(String::new(), vec![Box::new(report)]);
                 let _ = leg.connection.handle_write(TaggedRTCMessage { now, message });
+                self.queue(to.leg);
             }
-            self.queue(to.leg);
+        }
+    }
+
+    /// Seals what was forwarded to a leg and sends it.
+    pub(crate) fn send_due(&mut self, id: LegId, out: &mut Outlet) {
+        let Some(leg) = self.legs[id].as_mut() else { return };
+        let (Some(sealer), Some(to)) = (leg.sealer.as_mut(), leg.path.to()) else { return leg.due.clear() };
+        for due in leg.due.drain(..) {
+            let Some((line, packet)) = leg.downlinks.get_mut(due.line).zip(self.burst.get(due.packet)) else {
+                continue;
+            };
+            let Some(index) = line.rollover.index(due.number) else { continue };
+            let mut head = Head {
+                marker: packet.marker,
+                payload_type: line.payload_type,
+                ssrc: line.ssrc,
+                timestamp: packet.timestamp,
+                index,
+            };
+            let parcel = &mut out.parcel;
+            let sealed = match (due.repair, line.repair, line.repair_type) {
+                // RFC 4588: a stream of its own; the original number goes before the payload.
+                (true, Some(ssrc), Some(payload_type)) => {
+                    (head.ssrc, head.payload_type, head.index) = (ssrc, payload_type, line.repairs);
+                    line.repairs += 1;
+                    sealer.seal(&mut parcel.bytes, head, None, &due.number.to_be_bytes(), &packet.payload)
+                }
+                // First time, or again byte for byte.
+                _ => {
+                    let extensions = Some((&packet.carried, &line.extensions));
+                    sealer.seal(&mut parcel.bytes, head, extensions, &[], &packet.payload)
+                }
+            };
+            match sealed {
+                Ok(len) => {
+                    parcel.lens.push(len);
+                    leg.second.bytes_out += len as u64;
+                }
+                Err(_) => self.trouble.refused += 1,
+            }
+        }
+        out.flush(to);
+    }
+
+    /// A subscriber misses packets: it gets them again if they are still here.
+    fn on_lost(&mut self, from: LegId, lost: &TransportLayerNack, now: Instant) {
+        let Some(leg) = self.legs.get(from).and_then(Option::as_ref) else { return };
+        let line = leg.downlinks.iter().position(|line| line.ssrc == lost.media_ssrc && line.live);
+        let Some((line, (publisher, at))) = line.and_then(|line| Some((line, self.source(from, line)?))) else {
+            return;
+        };
+        for number in lost.nacks.iter().flat_map(|pair| pair.into_iter()) {
+            let found = |state: &Self| {
+                let leg = state.legs[from].as_ref()?;
+                let original = leg.downlinks[line].numbering.unmap(number)?;
+                state.legs[publisher].as_ref()?.uplinks[at].history.get(original).cloned()
+            };
+            let Some(packet) = found(self) else { continue };
+            let Some(leg) = self.legs[from].as_mut() else { return };
+            if !leg.repair_budget.take(now) {
+                return;
+            }
+            leg.due.push(Due { packet: self.burst.len(), line, number, repair: true });
+            self.burst.push(packet);
         }
     }
 
@@ -118,6 +189,8 @@ impl State {
                         leg.state.rtt_ms = Some(before + 0.25 * (rtt - before));
                     }
                 }
+            } else if let Some(lost) = any.downcast_ref::<TransportLayerNack>() {
+                self.on_lost(from, lost, now);
             } else if let Some(wish) = any.downcast_ref::<PictureLossIndication>() {
                 self.on_key_frame_wish(from, wish.media_ssrc, now);
             } else if let Some(wish) = any.downcast_ref::<FullIntraRequest>() {

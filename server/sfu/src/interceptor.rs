@@ -1,18 +1,14 @@
 //! Which interceptors a leg has.
 //!
 //! Owns: the choice and its settings. Never: decides who gets a packet.
-//! Elsewhere: the two that are ours (`lotse-interceptor`), the others (the WebRTC core). No sender reports here: ours carry
-//! the publisher's clock (`subscriber`).
+//! Elsewhere: the two that are ours (`lotse-interceptor`), the others (the WebRTC core). Nothing here for sending: forwarded
+//! packets do not pass the core (`srtp`), repeats come from `history`, and our reports carry the publisher's clock (`subscriber`).
 
 use std::time::Duration;
 
 use lotse_interceptor::{RTCP_TAP_SLOT, RTX_DECAP_SLOT, RtcpTap, RtxDecap};
-use rtc::interceptor::{
-    NackGeneratorBuilder, NackResponderBuilder, ReceiverReportBuilder, Registry, Slot, TwccReceiverBuilder,
-};
+use rtc::interceptor::{NackGeneratorBuilder, ReceiverReportBuilder, Registry, Slot, TwccReceiverBuilder};
 
-/// Packets kept per sent track for retransmission: 8 s of 1 Mbit/s.
-const RESEND_PACKETS: u16 = 1_024;
 /// How often a missing packet is asked for again; below the frame time, so that a hole closes within one.
 const NACK_INTERVAL: Duration = Duration::from_millis(20);
 /// A packet asked for this often is gone.
@@ -20,9 +16,7 @@ const NACK_TRIES: u16 = 10;
 
 /// The interceptors of a leg. Timers of the receiving side run only on legs that send us pictures or voices.
 pub(crate) fn registry(publishes_video: bool, publishes: bool) -> Registry {
-    let mut registry = Registry::new()
-        .with(Slot::NackResponder, NackResponderBuilder::new().with_size(RESEND_PACKETS).build())
-        .with(RTCP_TAP_SLOT, RtcpTap::default());
+    let mut registry = Registry::new().with(RTCP_TAP_SLOT, RtcpTap::default());
     if publishes_video {
         registry = registry.with(RTX_DECAP_SLOT, RtxDecap::default()).with(
             Slot::NackGenerator,

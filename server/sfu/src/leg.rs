@@ -3,20 +3,30 @@
 //! Owns: the connection, its lines, its offers and answers (never a second offer before the answer).
 //! Never: decides who may get what. Elsewhere: that decision (`room`), sockets (`worker`), copying packets (`forward`).
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use lotse_protocol::id::Pseudonym;
 use lotse_protocol::signal::{Codec, Leg as LegState, Line, Offer, POINTER_CHANNEL, RtcAnswer, TrackInfo, TrackSource};
 use rtc::data_channel::{RTCDataChannelId, RTCDataChannelInit};
 use rtc::peer_connection::RTCPeerConnection;
+use rtc::peer_connection::configuration::media_engine::MIME_TYPE_RTX;
 use rtc::peer_connection::sdp::RTCSessionDescription;
 use rtc::peer_connection::transport::RTCDtlsTransportState;
+use rtc::rtp_transceiver::rtp_sender::RTCRtpCodecParameters;
 use rtc::rtp_transceiver::{RTCRtpSenderId, RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 
+use crate::budget::Budget;
 use crate::engine::{self, Engine, core};
+use crate::history::REPAIRS_PER_SECOND;
+use crate::keytap::KeyTap;
+use crate::path::Path;
 use crate::publisher::Uplink;
+use crate::srtp::Sealer;
 use crate::subscriber::{Assignment, Downlink};
-use crate::{LegKind, MAX_TRACKS, SfuError, answer, pointer::Budget};
+use crate::{LegKind, MAX_TRACKS, SfuError, answer, pointer};
 
 /// The `pointer` channel's stream, agreed without a message.
 const POINTER_STREAM: u16 = 1;
@@ -32,6 +42,19 @@ const UNANSWERED: Duration = Duration::from_secs(60);
 pub(crate) struct Second {
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
+}
+
+/// A packet of the worker's burst that this leg gets.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Due {
+    /// Its place in the burst.
+    pub(crate) packet: usize,
+    /// The line it goes out on.
+    pub(crate) line: usize,
+    /// Its number on this line.
+    pub(crate) number: u16,
+    /// Asked for again.
+    pub(crate) repair: bool,
 }
 
 /// See the module.
@@ -52,12 +75,21 @@ pub(crate) struct Leg {
     pub(crate) channel: RTCDataChannelId,
     pub(crate) channel_open: bool,
     pub(crate) pointer_budget: Budget,
+    pub(crate) repair_budget: Budget,
+    tap: Arc<KeyTap>,
+    /// Present once the handshake is done.
+    pub(crate) sealer: Option<Sealer>,
+    pub(crate) path: Path,
+    /// Forwarded packets that go out before this turn ends.
+    pub(crate) due: Vec<Due>,
     pub(crate) connected: bool,
     pub(crate) last_valid: Instant,
     /// When the connection wants to be called.
     pub(crate) deadline: Option<Instant>,
     /// Waits in the worker's list of legs with something to say.
     pub(crate) queued: bool,
+    /// Its connection has to be asked what it has to say, not only `due` be sent.
+    pub(crate) polled: bool,
     pub(crate) second: Second,
     pub(crate) state: LegState,
     wants: Vec<Assignment>,
@@ -91,7 +123,7 @@ impl Leg {
         check(&publish)?;
         let (ufrag, password) = (crate::random_text(8), crate::random_text(24));
         let video = publish.iter().any(|track| track.codec.is_video());
-        let mut connection = engine.connection(now, &ufrag, &password, video, !publish.is_empty())?;
+        let (mut connection, tap) = engine.connection(now, &ufrag, &password, video, !publish.is_empty())?;
         let mut uplinks = Vec::with_capacity(publish.len());
         for info in publish {
             let init = RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Recvonly, ..Default::default() };
@@ -121,11 +153,17 @@ impl Leg {
             downlinks: Vec::new(),
             channel,
             channel_open: false,
-            pointer_budget: Budget::default(),
+            pointer_budget: Budget::new(pointer::PER_SECOND),
+            repair_budget: Budget::new(REPAIRS_PER_SECOND),
+            tap,
+            sealer: None,
+            path: Path::default(),
+            due: Vec::new(),
             connected: false,
             last_valid: now,
             deadline: None,
             queued: false,
+            polled: false,
             second: Second::default(),
             state: LegState {
                 who,
@@ -314,9 +352,16 @@ impl Leg {
             }
             if let Some(mut sender) = self.connection.rtp_sender(RTCRtpSenderId::from(downlink.transceiver)) {
                 let mime = engine::codec_parameters(downlink.codec).rtp_codec.mime_type;
-                let agreed = sender.get_parameters().rtp_parameters.codecs.iter();
-                let agreed = agreed.filter(|codec| codec.rtp_codec.mime_type.eq_ignore_ascii_case(&mime));
-                downlink.payload_type = agreed.map(|codec| codec.payload_type).next().unwrap_or(0);
+                let agreed = &sender.get_parameters().rtp_parameters.codecs;
+                let of = |mime: &str, fmtp: &str| {
+                    let is = |codec: &&RTCRtpCodecParameters| {
+                        codec.rtp_codec.mime_type.eq_ignore_ascii_case(mime)
+                            && codec.rtp_codec.sdp_fmtp_line.contains(fmtp)
+                    };
+                    agreed.iter().find(is).map(|codec| codec.payload_type)
+                };
+                downlink.payload_type = of(&mime, "").unwrap_or(0);
+                downlink.repair_type = of(MIME_TYPE_RTX, &format!("apt={}", downlink.payload_type));
             }
             let live = receives && downlink.payload_type != 0;
             if live && !downlink.live {
@@ -326,6 +371,13 @@ impl Leg {
             downlink.live = live;
         }
         Ok(answered)
+    }
+
+    /// The handshake is done: from now on packets can be sealed. False: the core has not shown its key.
+    pub(crate) fn on_handshake(&mut self, engine: &Engine) -> bool {
+        let sealer = self.tap.take().and_then(|key| Sealer::new(engine.crypto.crypto(), &key).ok());
+        self.sealer = sealer.or(self.sealer.take());
+        self.sealer.is_some()
     }
 
     /// Why the leg has to go, if so.

@@ -7,18 +7,23 @@
 //! Read `worker` (the loop), `room` (who gets what) and `leg` (one WebRTC connection) first.
 
 mod answer;
+mod budget;
 mod command;
 mod engine;
 mod error;
 mod forward;
+mod history;
 mod interceptor;
 mod keyframe;
+mod keytap;
 mod leg;
+mod path;
 mod pointer;
 mod publisher;
 mod room;
 mod rooms;
 mod socket;
+mod srtp;
 mod stun;
 mod subscriber;
 mod voices;
@@ -39,7 +44,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use command::{Command, Shared};
 use engine::Engine;
-use socket::DatagramSocket;
+use socket::{DatagramSocket, Outlet};
 use worker::{State, Worker};
 
 pub use error::SfuError;
@@ -157,7 +162,8 @@ pub fn start(config: SfuConfig) -> Result<(Sfu, mpsc::Receiver<SfuEvent>), SfuEr
         let shared = Arc::new(Shared::default());
         let engine = Engine::new(SocketAddr::new(config.public_ip, port), crypto.clone(), certificate.clone());
         let state = State::new(engine, events.clone());
-        let worker = Worker { poll, socket, commands: queue, shared: shared.clone(), state };
+        let outlet = Outlet::new(socket);
+        let worker = Worker { poll, outlet, commands: queue, shared: shared.clone(), state };
         std::thread::Builder::new().name(format!("media-{n}")).spawn(move || worker.run()).map_err(SfuError::Worker)?;
         workers.push(WorkerHandle { port, commands, waker, shared });
     }

@@ -1,9 +1,7 @@
 //! Relays the pointer and the pen in motion between the people of a room.
 //!
-//! Owns: the envelope `{"from":…,"data":…}` and a sender's budget. Never: reads what is inside, waits, or repeats.
+//! Owns: the envelope `{"from":…,"data":…}`. Never: reads what is inside, waits, or repeats.
 //! Elsewhere: the data channel itself (the WebRTC core), what a message means (the clients).
-
-use std::time::Instant;
 
 use bytes::BytesMut;
 use lotse_protocol::{id::Pseudonym, signal::MAX_POINTER_BYTES};
@@ -12,28 +10,7 @@ use serde::de::IgnoredAny;
 /// Bytes that may wait in a receiver's channel; above this messages are dropped: a late pointer is a wrong pointer.
 pub(crate) const MAX_WAITING: usize = 16 * 1024;
 /// Messages a second a sender may relay: a 60 Hz pen and some air.
-const PER_SECOND: f64 = 120.0;
-
-/// A sender's allowance.
-#[derive(Debug, Default)]
-pub(crate) struct Budget {
-    level: f64,
-    last: Option<Instant>,
-}
-
-impl Budget {
-    /// True: this message may pass.
-    pub(crate) fn take(&mut self, now: Instant) -> bool {
-        let since = self.last.map_or(1.0, |last| now.saturating_duration_since(last).as_secs_f64());
-        self.last = Some(now);
-        self.level = (self.level + since * PER_SECOND).min(PER_SECOND);
-        let passes = self.level >= 1.0;
-        if passes {
-            self.level -= 1.0;
-        }
-        passes
-    }
-}
+pub(crate) const PER_SECOND: f64 = 120.0;
 
 /// The message as the others get it, or `None` when it is too long or not one JSON value (which could forge `from`).
 pub(crate) fn wrap(from: Pseudonym, data: &[u8]) -> Option<BytesMut> {
@@ -50,8 +27,6 @@ pub(crate) fn wrap(from: Pseudonym, data: &[u8]) -> Option<BytesMut> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -65,12 +40,5 @@ mod tests {
         assert!(wrap(from, b"\xff\xfe").is_none());
         assert!(wrap(from, &[b'1'; MAX_POINTER_BYTES + 1]).is_none());
         assert!(wrap(from, &[b'1'; MAX_POINTER_BYTES]).is_some());
-    }
-
-    #[test]
-    fn a_flood_is_cut_to_the_budget() {
-        let (mut budget, start) = (Budget::default(), Instant::now());
-        let passed = (0..10_000).filter(|n| budget.take(start + Duration::from_micros(n * 100))).count();
-        assert!((200..=260).contains(&passed), "{passed} of one second plus the first allowance");
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use lotse_protocol::signal::TrackInfo;
 
-use crate::{answer::ExtensionIds, worker::LegId};
+use crate::{answer::ExtensionIds, history::History, worker::LegId};
 
 /// After a key frame request the next goes up no sooner: an encoder needs about this long to answer one.
 pub(crate) const KEY_FRAME_PAUSE: Duration = Duration::from_millis(400);
@@ -110,6 +110,8 @@ pub(crate) struct Uplink {
     /// Its place among the room's voices.
     pub(crate) voice: usize,
     pub(crate) meter: UpMeter,
+    /// Pictures only: voices are not asked for again.
+    pub(crate) history: History,
 }
 
 impl Uplink {
@@ -125,6 +127,7 @@ impl Uplink {
             clock: None,
             voice: usize::MAX,
             meter: UpMeter::default(),
+            history: History::default(),
         }
     }
 }

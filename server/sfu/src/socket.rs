@@ -10,7 +10,6 @@ use std::{
     ptr,
 };
 
-use bytes::BytesMut;
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
 /// Datagrams taken per call.
@@ -87,40 +86,41 @@ impl DatagramSocket {
         count == BATCH
     }
 
-    /// Sends all, in order; equal neighbours to one destination go together. Returns how many the kernel refused.
-    pub(crate) fn send(&mut self, datagrams: &[(SocketAddr, BytesMut)]) -> u64 {
-        let (mut at, mut refused) = (0, 0);
-        while at < datagrams.len() {
-            let run = if self.gso { run(&datagrams[at..]) } else { 1 };
-            let group = &datagrams[at..at + run];
-            at += run;
-            match self.send_group(group) {
+    /// Sends a parcel, in order; packets of one length go together. Returns how many the kernel refused.
+    pub(crate) fn send(&mut self, to: SocketAddr, parcel: &Parcel) -> u64 {
+        let address = SockAddr::from(to);
+        let (mut at, mut from, mut refused) = (0, 0, 0);
+        while at < parcel.lens.len() {
+            let lens = &parcel.lens[at..];
+            let count = if self.gso { run(lens) } else { 1 };
+            let bytes: usize = lens[..count].iter().sum();
+            let data = &parcel.bytes[from..from + bytes];
+            match self.send_run(&address, data, lens[0], count) {
                 Ok(()) => {}
                 // This kernel or device cannot split: one by one from now on.
-                Err(e) if run > 1 && matches!(e.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP)) => {
+                Err(e)
+                    if count > 1 && matches!(e.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP)) =>
+                {
                     self.gso = false;
-                    refused += group.chunks(1).map(|one| u64::from(self.send_group(one).is_err())).sum::<u64>();
+                    continue;
                 }
-                Err(_) => refused += run as u64,
+                Err(_) => refused += count as u64,
             }
+            (at, from) = (at + count, from + bytes);
         }
         refused
     }
 
-    fn send_group(&self, group: &[(SocketAddr, BytesMut)]) -> io::Result<()> {
-        let address = SockAddr::from(group[0].0);
-        let mut parts: [libc::iovec; SEGMENTS] = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; SEGMENTS];
-        for (part, (_, data)) in parts.iter_mut().zip(group) {
-            *part = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
-        }
+    fn send_run(&self, address: &SockAddr, data: &[u8], len: usize, count: usize) -> io::Result<()> {
+        let mut part = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
         let mut control = Control([0; 24]);
         // SAFETY: a plain C structure for which all zeroes is a valid value.
         let mut message: libc::msghdr = unsafe { mem::zeroed() };
         message.msg_name = address.as_ptr().cast_mut().cast();
         message.msg_namelen = address.len();
-        message.msg_iov = parts.as_mut_ptr();
-        message.msg_iovlen = group.len() as _;
-        if group.len() > 1 {
+        message.msg_iov = &mut part;
+        message.msg_iovlen = 1;
+        if count > 1 {
             message.msg_control = control.0.as_mut_ptr().cast();
             // SAFETY: the control buffer is aligned and large enough for one header and a u16 (24 bytes on 64 bit).
             unsafe {
@@ -129,26 +129,66 @@ impl DatagramSocket {
                 (*header).cmsg_level = libc::SOL_UDP;
                 (*header).cmsg_type = libc::UDP_SEGMENT;
                 (*header).cmsg_len = libc::CMSG_LEN(2) as _;
-                ptr::write_unaligned(libc::CMSG_DATA(header).cast(), group[0].1.len() as u16);
+                ptr::write_unaligned(libc::CMSG_DATA(header).cast(), len as u16);
             }
         }
-        // SAFETY: address, parts and control live until the call returns; the kernel only reads them.
+        // SAFETY: address, data and control live until the call returns; the kernel only reads them.
         let sent = unsafe { libc::sendmsg(self.socket.as_raw_fd(), &message, libc::MSG_DONTWAIT) };
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 }
 
-/// How many of these may go in one call: same destination, same length, only the last may be shorter.
-fn run(datagrams: &[(SocketAddr, BytesMut)]) -> usize {
-    let (to, first) = (&datagrams[0].0, datagrams[0].1.len());
-    let (mut count, mut bytes) = (1, first);
-    for (address, data) in datagrams[1..].iter().take(SEGMENTS - 1) {
-        if address != to || data.len() > first || data.is_empty() || bytes + data.len() > SEGMENT_BYTES {
+/// Packets for one destination, back to back.
+#[derive(Debug, Default)]
+pub(crate) struct Parcel {
+    pub(crate) bytes: Vec<u8>,
+    /// Of each packet; none is longer than a datagram.
+    pub(crate) lens: Vec<usize>,
+}
+
+/// The way out of a worker: its socket, the parcel being filled, and what has been sent since the last count.
+pub(crate) struct Outlet {
+    pub(crate) socket: DatagramSocket,
+    pub(crate) parcel: Parcel,
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    pub(crate) refused: u64,
+}
+
+impl Outlet {
+    pub(crate) fn new(socket: DatagramSocket) -> Self {
+        Self { socket, parcel: Parcel::default(), packets: 0, bytes: 0, refused: 0 }
+    }
+
+    /// Adds a packet that was made elsewhere.
+    pub(crate) fn push(&mut self, packet: &[u8]) {
+        self.parcel.bytes.extend_from_slice(packet);
+        self.parcel.lens.push(packet.len());
+    }
+
+    /// Sends what the parcel holds.
+    pub(crate) fn flush(&mut self, to: SocketAddr) {
+        if self.parcel.lens.is_empty() {
+            return;
+        }
+        self.packets += self.parcel.lens.len() as u64;
+        self.bytes += self.parcel.bytes.len() as u64;
+        self.refused += self.socket.send(to, &self.parcel);
+        self.parcel.bytes.clear();
+        self.parcel.lens.clear();
+    }
+}
+
+/// How many of these may go in one call: same length, only the last may be shorter.
+fn run(lens: &[usize]) -> usize {
+    let (mut count, mut bytes) = (1, lens[0]);
+    for len in lens[1..].iter().take(SEGMENTS - 1) {
+        if *len > lens[0] || *len == 0 || bytes + len > SEGMENT_BYTES {
             break;
         }
         count += 1;
-        bytes += data.len();
-        if data.len() < first {
+        bytes += len;
+        if *len < lens[0] {
             break;
         }
     }
@@ -171,42 +211,37 @@ mod tests {
 
     use super::*;
 
-    fn datagram(to: u16, len: usize) -> (SocketAddr, BytesMut) {
-        (SocketAddr::from((Ipv4Addr::LOCALHOST, to)), BytesMut::zeroed(len))
-    }
-
     #[test]
-    fn runs_end_at_another_destination_or_length() {
-        let list =
-            [datagram(1, 100), datagram(1, 100), datagram(1, 40), datagram(1, 40), datagram(2, 40), datagram(2, 90)];
-        assert_eq!([run(&list), run(&list[2..]), run(&list[3..]), run(&list[4..])], [3, 2, 1, 1]);
-        let many: Vec<_> = (0..100).map(|_| datagram(1, 1_200)).collect();
-        assert_eq!(run(&many), SEGMENT_BYTES / 1_200);
+    fn runs_end_at_another_length() {
+        let lens = [100, 100, 40, 40, 40, 90];
+        assert_eq!([run(&lens), run(&lens[2..]), run(&lens[5..])], [3, 3, 1]);
+        assert_eq!(run(&[1_200; 100]), SEGMENT_BYTES / 1_200);
     }
 
     #[test]
     fn datagrams_arrive_one_by_one_and_in_order() {
-        let mut from = DatagramSocket::bind(Ipv4Addr::LOCALHOST.into(), 0).expect("binds");
-        let mut to = DatagramSocket::bind(Ipv4Addr::LOCALHOST.into(), 0).expect("binds");
-        let port = to.port().expect("bound");
-        let mut list: Vec<_> = (0..30u8)
-            .map(|n| {
-                let (address, mut data) = datagram(port, 300);
-                data.fill(n);
-                (address, data)
-            })
-            .collect();
-        list.push(datagram(port, 7));
-        assert_eq!(from.send(&list), 0);
-        let mut seen = Vec::new();
-        for _ in 0..100 {
-            to.receive(|_, data| seen.push((data.len(), data[0])));
-            if seen.len() == list.len() {
-                break;
+        for gso in [true, false] {
+            let mut from = DatagramSocket::bind(Ipv4Addr::LOCALHOST.into(), 0).expect("binds");
+            from.gso = gso;
+            let mut to = DatagramSocket::bind(Ipv4Addr::LOCALHOST.into(), 0).expect("binds");
+            let port = to.port().expect("bound");
+            let mut out = Outlet::new(from);
+            for n in 0..30u8 {
+                out.push(&[n; 300]);
             }
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            out.push(&[0; 7]);
+            out.flush(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+            assert_eq!((out.packets, out.bytes, out.refused, out.parcel.bytes.len()), (31, 9_007, 0, 0));
+            let mut seen = Vec::new();
+            for _ in 0..100 {
+                to.receive(|_, data| seen.push((data.len(), data[0])));
+                if seen.len() == 31 {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            let sent: Vec<_> = (0..30).map(|n| (300, n)).chain([(7, 0)]).collect();
+            assert_eq!(seen, sent);
         }
-        let sent: Vec<_> = list.iter().map(|(_, data)| (data.len(), data[0])).collect();
-        assert_eq!(seen, sent);
     }
 }

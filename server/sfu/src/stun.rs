@@ -9,6 +9,7 @@ const HEADER: usize = 20;
 const MAGIC: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];
 const ATTR_USERNAME: u16 = 0x0006;
 const ATTR_INTEGRITY: u16 = 0x0008;
+const ATTR_USE_CANDIDATE: u16 = 0x0025;
 const INTEGRITY_BYTES: usize = 20;
 
 /// What kind of binding message this is.
@@ -24,6 +25,9 @@ pub(crate) struct Binding<'a> {
     pub(crate) class: Class,
     /// The receiver's part of USERNAME: our ufrag.
     pub(crate) ufrag: Option<&'a str>,
+    /// The client names this path as the one to use (RFC 8445, 7.1.2).
+    pub(crate) nominates: bool,
+    pub(crate) transaction: [u8; 12],
     /// Where the MESSAGE-INTEGRITY attribute starts.
     integrity_at: Option<usize>,
     bytes: &'a [u8],
@@ -42,7 +46,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Binding<'_>> {
     if usize::from(u16::from_be_bytes([bytes[2], bytes[3]])) != bytes.len() - HEADER {
         return None;
     }
-    let (mut at, mut ufrag, mut integrity_at) = (HEADER, None, None);
+    let (mut at, mut ufrag, mut nominates, mut integrity_at) = (HEADER, None, false, None);
+    let transaction = bytes[8..HEADER].try_into().ok()?;
     while at + 4 <= bytes.len() {
         let kind = u16::from_be_bytes([bytes[at], bytes[at + 1]]);
         let len = usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]]));
@@ -52,6 +57,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Binding<'_>> {
             ATTR_USERNAME if ufrag.is_none() && integrity_at.is_none() => {
                 ufrag = Some(std::str::from_utf8(value).ok()?.split(':').next()?);
             }
+            ATTR_USE_CANDIDATE if integrity_at.is_none() => nominates = true,
             ATTR_INTEGRITY if integrity_at.is_none() => {
                 if len != INTEGRITY_BYTES {
                     return None;
@@ -62,7 +68,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Binding<'_>> {
         }
         at += 4 + len.next_multiple_of(4);
     }
-    (at == bytes.len()).then_some(Binding { class, ufrag, integrity_at, bytes })
+    (at == bytes.len()).then_some(Binding { class, ufrag, nominates, transaction, integrity_at, bytes })
 }
 
 impl Binding<'_> {

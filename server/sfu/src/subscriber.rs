@@ -12,7 +12,7 @@ use lotse_protocol::{
 use rtc::rtcp::reception_report::ReceptionReport;
 use rtc::rtcp::sender_report::SenderReport;
 
-use crate::{answer::ExtensionIds, publisher::ClockPoint};
+use crate::{answer::ExtensionIds, publisher::ClockPoint, srtp::Rollover};
 
 /// Sender reports remembered to measure the round trip: 8 s at one a second.
 const REPORTS: usize = 8;
@@ -38,8 +38,11 @@ impl Numbering {
     /// The number for the subscriber, or `None` for a packet from before the last start.
     pub(crate) fn map(&mut self, seq: u16) -> Option<u16> {
         if !self.started {
-            (self.started, self.resync, self.floor, self.highest_in, self.highest_out) = (true, false, seq, seq, seq);
-            return Some(seq);
+            // Below 2^15, so that a receiver that misses the first packets does not miscount the rollovers (RFC 3711, 3.3.1).
+            let first = seq & 0x7FFF;
+            (self.started, self.resync, self.floor, self.highest_in, self.highest_out) = (true, false, seq, seq, first);
+            self.offset = first.wrapping_sub(seq);
+            return Some(first);
         }
         if self.resync {
             self.resync = false;
@@ -59,6 +62,13 @@ impl Numbering {
             }
         }
         Some(out)
+    }
+
+    /// The publisher's number behind one that was sent, if it belongs to the stream as it runs now.
+    pub(crate) fn unmap(&self, out: u16) -> Option<u16> {
+        let seq = out.wrapping_sub(self.offset);
+        let sent = self.started && !self.resync && !ahead(self.floor, seq) && !ahead(seq, self.highest_in);
+        sent.then_some(seq)
     }
 }
 
@@ -91,8 +101,13 @@ pub(crate) struct Downlink {
     /// The client has agreed to receive: packets flow.
     pub(crate) live: bool,
     pub(crate) payload_type: u8,
+    /// Payload type of repeated packets; `None`: they are sent again as they were.
+    pub(crate) repair_type: Option<u8>,
     pub(crate) extensions: ExtensionIds,
     pub(crate) numbering: Numbering,
+    pub(crate) rollover: Rollover,
+    /// Packets sent on the repair stream so far: their numbers and rollovers in one.
+    pub(crate) repairs: u64,
     /// Pictures begin with a key frame.
     pub(crate) needs_key_frame: bool,
     /// Packets came that could not be passed on for want of a key frame: it has to be asked for again.
@@ -122,8 +137,11 @@ impl Downlink {
             idle: false,
             live: false,
             payload_type: 0,
+            repair_type: None,
             extensions: ExtensionIds::default(),
             numbering: Numbering::default(),
+            rollover: Rollover::default(),
+            repairs: 0,
             needs_key_frame: codec.is_video(),
             withheld: false,
             packets: 0,
@@ -198,13 +216,18 @@ mod tests {
     #[test]
     fn numbers_pass_and_go_on_after_a_restart() {
         let mut numbering = Numbering::default();
-        assert_eq!([65_534, 65_535, 0, 1].map(|n| numbering.map(n)), [65_534, 65_535, 0, 1].map(Some));
-        assert_eq!(numbering.map(65_535), Some(65_535), "a late packet keeps its number");
+        assert_eq!([65_534, 65_535, 0, 1].map(|n| numbering.map(n)), [32_766, 32_767, 32_768, 32_769].map(Some));
+        assert_eq!(numbering.map(65_535), Some(32_767), "a late packet keeps its number");
+        assert_eq!(numbering.unmap(32_767), Some(65_535));
+        assert_eq!(numbering.unmap(32_765), None, "never sent");
+        assert_eq!(numbering.unmap(32_770), None, "not sent yet");
         numbering.restart();
-        assert_eq!(numbering.map(40_000), Some(2));
+        assert_eq!(numbering.unmap(32_769), None, "the stream begins anew");
+        assert_eq!(numbering.map(40_000), Some(32_770));
         assert_eq!(numbering.map(39_999), None, "from before the restart");
-        assert_eq!(numbering.map(40_002), Some(4), "a hole stays a hole");
-        assert_eq!(numbering.map(40_001), Some(3));
+        assert_eq!(numbering.map(40_002), Some(32_772), "a hole stays a hole");
+        assert_eq!(numbering.map(40_001), Some(32_771));
+        assert_eq!(numbering.unmap(32_771), Some(40_001));
     }
 
     proptest! {

@@ -23,7 +23,7 @@ use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 use tokio::sync::mpsc;
 
 use crate::command::{Command, Shared};
-use crate::{SfuEvent, engine::Engine, leg::Leg, room::Room, socket::DatagramSocket, stun};
+use crate::{SfuEvent, engine::Engine, history::Packet, leg::Leg, room::Room, socket::Outlet, stun};
 
 /// Place of a leg in its worker.
 pub(crate) type LegId = usize;
@@ -102,6 +102,8 @@ pub(crate) struct State {
     pub(crate) next_serial: u64,
     /// Legs with something to say.
     pub(crate) to_drain: VecDeque<LegId>,
+    /// Forwarded packets of this turn; the `due` of legs point into it.
+    pub(crate) burst: Vec<Packet>,
     pub(crate) outbox: Vec<(SocketAddr, BytesMut)>,
     /// Legs that have ended in this turn, and why.
     pub(crate) ended: Vec<(LegId, &'static str)>,
@@ -120,18 +122,20 @@ impl State {
             engine,
             next_serial: 0,
             to_drain: VecDeque::new(),
+            burst: Vec::new(),
             outbox: Vec::new(),
             ended: Vec::new(),
         }
     }
 
-    /// Lets a leg speak before this turn ends.
+    /// Lets a leg's connection speak before this turn ends.
     pub(crate) fn queue(&mut self, id: LegId) {
-        if let Some(leg) = self.legs.get_mut(id).and_then(Option::as_mut)
-            && !leg.queued
-        {
-            leg.queued = true;
-            self.to_drain.push_back(id);
+        if let Some(leg) = self.legs.get_mut(id).and_then(Option::as_mut) {
+            leg.polled = true;
+            if !leg.queued {
+                leg.queued = true;
+                self.to_drain.push_back(id);
+            }
         }
     }
 
@@ -140,6 +144,7 @@ impl State {
         let Some(id) = self.owner(from, data, now) else { return false };
         let Some(leg) = self.legs[id].as_mut() else { return false };
         leg.second.bytes_in += data.len() as u64;
+        leg.path.on_datagram(from, now);
         let transport = TransportContext {
             local_addr: self.engine.public,
             peer_addr: from,
@@ -158,8 +163,7 @@ impl State {
 
     /// Whose datagram this is. A STUN request must be genuine, and only then may its address be taken over.
     fn owner(&mut self, from: SocketAddr, data: &[u8], now: Instant) -> Option<LegId> {
-        // RFC 7983: the first byte of STUN is 0 to 3.
-        if data.first().is_none_or(|first| *first > 3) {
+        if !is_stun(data) {
             let known = self.by_address.get(&from).copied();
             self.trouble.unknown += u64::from(known.is_none());
             return known;
@@ -181,23 +185,33 @@ impl State {
             return None;
         }
         leg.last_valid = now;
+        leg.path.on_check(from, binding.nominates, binding.transaction, now);
         self.by_address.insert(from, id);
         Some(id)
     }
 
-    /// Lets every queued leg speak: events, reads, writes, next deadline.
-    pub(crate) fn drain(&mut self, now: Instant) {
+    /// Lets every queued leg speak, and sends each what was forwarded to it.
+    pub(crate) fn drain(&mut self, now: Instant, out: &mut Outlet) {
         while let Some(id) = self.to_drain.pop_front() {
-            let done = catch_unwind(AssertUnwindSafe(|| self.drain_leg(id, now)));
+            let done = catch_unwind(AssertUnwindSafe(|| {
+                let polled = self.legs[id].as_mut().is_some_and(|leg| {
+                    leg.queued = false;
+                    std::mem::take(&mut leg.polled)
+                });
+                if polled {
+                    self.poll_leg(id, now);
+                }
+                self.send_due(id, out);
+            }));
             if done.is_err() {
                 self.ended.push((id, "broken"));
             }
         }
+        self.burst.clear();
     }
 
-    fn drain_leg(&mut self, id: LegId, now: Instant) {
-        let Some(leg) = self.legs[id].as_mut() else { return };
-        leg.queued = false;
+    /// Events, reads, writes, next deadline.
+    fn poll_leg(&mut self, id: LegId, now: Instant) {
         while let Some(event) = self.legs[id].as_mut().and_then(|leg| leg.connection.poll_event()) {
             self.on_event(id, event);
         }
@@ -216,7 +230,9 @@ impl State {
         let Some(leg) = self.legs[id].as_mut() else { return };
         while let Some(datagram) = leg.connection.poll_write() {
             leg.second.bytes_out += datagram.message.len() as u64;
-            self.outbox.push((datagram.transport.peer_addr, datagram.message));
+            // A check is answered where it came from; all else goes the one way that media goes.
+            let path = leg.path.to().filter(|_| !is_stun(&datagram.message));
+            self.outbox.push((path.unwrap_or(datagram.transport.peer_addr), datagram.message));
         }
         leg.deadline = leg.connection.poll_timeout();
     }
@@ -227,6 +243,11 @@ impl State {
         match event {
             RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) => match state {
                 RTCPeerConnectionState::Connected if !leg.connected => {
+                    if !leg.on_handshake(&self.engine) {
+                        tracing::error!("the WebRTC core has not shown the key of a leg, which is ended");
+                        self.ended.push((id, "broken"));
+                        return;
+                    }
                     leg.connected = true;
                     leg.state.connected = true;
                     if let Some(room) = self.rooms[room].as_ref() {
@@ -282,7 +303,7 @@ impl State {
 /// See the module.
 pub(crate) struct Worker {
     pub(crate) poll: Poll,
-    pub(crate) socket: DatagramSocket,
+    pub(crate) outlet: Outlet,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) state: State,
@@ -300,7 +321,7 @@ impl Worker {
     /// Runs until told to stop.
     pub(crate) fn run(mut self) {
         self.shared.take_thread_clock();
-        let fd = self.socket.raw_fd();
+        let fd = self.outlet.socket.raw_fd();
         if let Err(error) = self.poll.registry().register(&mut SourceFd(&fd), SOCKET, Interest::READABLE) {
             tracing::error!(%error, "a media worker cannot watch its socket; its rooms will be silent");
             return;
@@ -338,7 +359,7 @@ impl Worker {
         }
         // Legs that end leave others changed, who then have something to say.
         loop {
-            self.state.drain(now);
+            self.state.drain(now, &mut self.outlet);
             if !self.state.bury(now) {
                 break;
             }
@@ -361,7 +382,7 @@ impl Worker {
         for _ in 0..BATCHES_PER_TURN {
             let (mut packets, mut bytes, mut drops) = (0, 0, 0);
             let state = &mut self.state;
-            let more = self.socket.receive(|from, data| {
+            let more = self.outlet.socket.receive(|from, data| {
                 packets += 1;
                 bytes += data.len() as u64;
                 drops += u64::from(!state.on_datagram(from, data, now));
@@ -373,23 +394,24 @@ impl Worker {
                 return false;
             }
             // Forward each burst before reading the next one: a full batch must not wait for three more.
-            self.state.drain(now);
+            self.state.drain(now, &mut self.outlet);
             self.send();
         }
         true
     }
 
+    /// Sends what the connections had to say, and counts everything that went out.
     fn send(&mut self) {
-        if self.state.outbox.is_empty() {
-            return;
+        let out = &mut self.outlet;
+        for (to, message) in self.state.outbox.drain(..) {
+            out.push(&message);
+            out.flush(to);
         }
-        let bytes: usize = self.state.outbox.iter().map(|(_, data)| data.len()).sum();
-        let refused = self.socket.send(&self.state.outbox);
-        self.shared.packets_out.fetch_add(self.state.outbox.len() as u64, Ordering::Relaxed);
-        self.shared.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.shared.packets_out.fetch_add(std::mem::take(&mut out.packets), Ordering::Relaxed);
+        self.shared.bytes_out.fetch_add(std::mem::take(&mut out.bytes), Ordering::Relaxed);
+        let refused = std::mem::take(&mut out.refused);
         self.shared.drops_out.fetch_add(refused, Ordering::Relaxed);
         self.state.trouble.refused += refused;
-        self.state.outbox.clear();
     }
 
     fn on_second(&mut self, length: Duration) {
@@ -405,4 +427,9 @@ impl Worker {
             tracing::debug!(unknown, "datagrams of nobody in the last second");
         }
     }
+}
+
+/// RFC 7983: the first byte of STUN is 0 to 3.
+fn is_stun(data: &[u8]) -> bool {
+    data.first().is_some_and(|first| *first <= 3)
 }

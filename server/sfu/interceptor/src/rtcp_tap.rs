@@ -1,10 +1,10 @@
-//! Hands the reports and key frame requests of a leg to the forwarding code.
+//! Hands the reports, key frame requests and requests for lost packets of a leg to the forwarding code.
 //!
 //! The core ends inbound RTCP inside its own chain and routes a compound by its first block, so this takes compounds
 //! apart: one packet per report block, each marked for delivery.
 //!
 //! Owns: nothing lasting. Never: answers anything.
-//! Elsewhere: NACKs (the core's responder), what a report means (`publisher`, `subscriber`).
+//! Elsewhere: what they mean (`forward`, `publisher`, `subscriber` of the SFU).
 
 use std::{collections::VecDeque, time::Instant};
 
@@ -13,6 +13,7 @@ use rtc::rtcp;
 use rtc::rtcp::payload_feedbacks::{
     full_intra_request::FullIntraRequest, picture_loss_indication::PictureLossIndication,
 };
+use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 use rtc::rtcp::{receiver_report::ReceiverReport, sender_report::SenderReport};
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
@@ -57,7 +58,10 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for RtcpTap {
                     let one = ReceiverReport { ssrc: report.ssrc, reports: vec![block.clone()], ..Default::default() };
                     self.deliver(&msg, Box::new(one));
                 }
-            } else if any.is::<PictureLossIndication>() || any.is::<FullIntraRequest>() {
+            } else if any.is::<PictureLossIndication>()
+                || any.is::<FullIntraRequest>()
+                || any.is::<TransportLayerNack>()
+            {
                 self.deliver(&msg, packet.clone());
             }
         }

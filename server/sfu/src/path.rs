@@ -1,0 +1,89 @@
+//! Where a leg's packets are sent: the address its client's own connectivity checks vouch for.
+//!
+//! As an ICE-lite side we check nothing ourselves. We follow the address whose genuine check nominates it, and one that
+//! does not when the old address has fallen silent (a network that changed under a client which nominates only once).
+//! A check seen before moves nothing: whoever copied it from the network could send it from anywhere.
+//!
+//! Owns: the address, and the checks seen lately. Never: looks into a check.
+//! Elsewhere: whether a check is genuine (`stun`, `worker`).
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+/// Silence after which an address may be left without a nomination: half of the 2 s in which clients check a path they use.
+const SILENT: Duration = Duration::from_secs(1);
+/// Checks remembered: more than a client sends in half a minute on the path it uses.
+const REMEMBERED: usize = 64;
+
+#[derive(Debug, Default)]
+pub(crate) struct Path {
+    to: Option<(SocketAddr, Instant)>,
+    seen: VecDeque<[u8; 12]>,
+}
+
+impl Path {
+    pub(crate) fn to(&self) -> Option<SocketAddr> {
+        self.to.map(|(to, _)| to)
+    }
+
+    /// Anything at all has come from there.
+    pub(crate) fn on_datagram(&mut self, from: SocketAddr, now: Instant) {
+        if let Some((to, heard)) = &mut self.to
+            && *to == from
+        {
+            *heard = now;
+        }
+    }
+
+    /// A genuine check has come from there.
+    pub(crate) fn on_check(&mut self, from: SocketAddr, nominates: bool, transaction: [u8; 12], now: Instant) {
+        if self.seen.contains(&transaction) {
+            return;
+        }
+        if self.seen.len() == REMEMBERED {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(transaction);
+        let silent = self.to.is_none_or(|(_, heard)| now.saturating_duration_since(heard) > SILENT);
+        if nominates || silent {
+            self.to = Some((from, now));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(port: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], port))
+    }
+
+    #[test]
+    fn the_nominated_address_is_used_and_a_silent_one_left() {
+        let (mut path, start) = (Path::default(), Instant::now());
+        let ms = |ms| start + Duration::from_millis(ms);
+        path.on_check(at(1), false, [1; 12], ms(0));
+        assert_eq!(path.to(), Some(at(1)), "better than none");
+        path.on_check(at(2), false, [2; 12], ms(10));
+        assert_eq!(path.to(), Some(at(1)), "another path of the same client");
+        path.on_check(at(2), true, [3; 12], ms(20));
+        assert_eq!(path.to(), Some(at(2)), "nominated");
+        path.on_datagram(at(2), ms(900));
+        path.on_check(at(3), false, [4; 12], ms(1_800));
+        assert_eq!(path.to(), Some(at(2)), "heard 0.9 s ago");
+        path.on_check(at(3), false, [5; 12], ms(1_950));
+        assert_eq!(path.to(), Some(at(3)), "the old one is silent");
+    }
+
+    #[test]
+    fn a_check_that_was_copied_moves_nothing() {
+        let (mut path, now) = (Path::default(), Instant::now());
+        path.on_check(at(1), true, [1; 12], now);
+        path.on_check(at(66), true, [1; 12], now + Duration::from_secs(9));
+        assert_eq!(path.to(), Some(at(1)));
+    }
+}
