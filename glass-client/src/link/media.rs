@@ -39,7 +39,7 @@ use webrtc::{
 use super::publish::{Lane, Publisher};
 use crate::{
     error::GlassError,
-    packet::{ABS_CAPTURE_TIME, AUDIO_LEVEL, MID, Negotiated},
+    packet::{ABS_CAPTURE_TIME, AUDIO_LEVEL, MID, Negotiated, PLAYOUT_DELAY},
 };
 
 /// Packets of pictures kept for repair: about two seconds at 1.5 Mbit/s.
@@ -265,6 +265,7 @@ impl Media {
                 negotiated.mid_id = ext(MID);
                 negotiated.abs_capture_time_id = ext(ABS_CAPTURE_TIME);
                 negotiated.audio_level_id = ext(AUDIO_LEVEL);
+                negotiated.playout_delay_id = ext(PLAYOUT_DELAY);
             }
             lanes.push(Lane { source, track, negotiated });
         }
@@ -334,6 +335,7 @@ fn media_engine() -> Result<MediaEngine, GlassError> {
         extension(ABS_CAPTURE_TIME, kind).map_err(broken)?;
     }
     extension(AUDIO_LEVEL, RtpCodecKind::Audio).map_err(broken)?;
+    extension(PLAYOUT_DELAY, RtpCodecKind::Video).map_err(broken)?;
     Ok(engine)
 }
 

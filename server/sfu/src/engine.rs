@@ -125,14 +125,9 @@ pub(crate) fn line_codecs(codec: Codec) -> Vec<RTCRtpCodecParameters> {
     }
 }
 
-/// A track for sending. `stream` groups the tracks of one person, so that browsers keep lips in sync.
-pub(crate) fn sending_track(
-    stream: String,
-    track: String,
-    codec: Codec,
-    ssrc: u32,
-    repair: Option<u32>,
-) -> MediaStreamTrack {
+/// A track for sending, in a stream of its own: browsers hold the pictures of a stream back for its voice, and what counts
+/// here is the picture as it is now.
+pub(crate) fn sending_track(track: String, codec: Codec, ssrc: u32, repair: Option<u32>) -> MediaStreamTrack {
     let encoding = RTCRtpEncodingParameters {
         codec: codec_parameters(codec).rtp_codec,
         rtp_coding_parameters: RTCRtpCodingParameters {
@@ -143,7 +138,7 @@ pub(crate) fn sending_track(
         active: true,
         ..Default::default()
     };
-    MediaStreamTrack::new(stream, track.clone(), track, kind(codec), vec![encoding])
+    MediaStreamTrack::new(track.clone(), track.clone(), track, kind(codec), vec![encoding])
 }
 
 fn media_engine() -> Result<MediaEngine, SfuError> {

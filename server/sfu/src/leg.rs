@@ -258,11 +258,11 @@ impl Leg {
             };
             let same = self.downlinks.iter().position(|line| fits(line) && line.last.as_ref() == Some(&want));
             let at = same.or_else(|| self.downlinks.iter().position(fits));
-            let (stream, track) = (want.owner.to_string(), want.info.track.to_string());
+            let track = want.info.track.to_string();
             let at = match at {
                 Some(at) => {
                     let line = &self.downlinks[at];
-                    let track = engine::sending_track(stream, track, line.codec, line.ssrc, line.repair);
+                    let track = engine::sending_track(track, line.codec, line.ssrc, line.repair);
                     let id = line.transceiver;
                     if let Some(mut transceiver) = self.connection.rtp_transceiver(id) {
                         transceiver.set_direction(RTCRtpTransceiverDirection::Sendonly);
@@ -274,7 +274,7 @@ impl Leg {
                 }
                 // What the client's first answer left out can never be offered to it again: it goes without this track.
                 None if self.refused.contains(&want.info.codec) => continue,
-                None => match self.new_line(stream, track, want.info.codec)? {
+                None => match self.new_line(track, want.info.codec)? {
                     Some(line) => {
                         self.downlinks.push(line);
                         self.downlinks.len() - 1
@@ -293,10 +293,10 @@ impl Leg {
     }
 
     /// A fresh line, or `None` if the client cannot have this codec.
-    fn new_line(&mut self, stream: String, track: String, codec: Codec) -> Result<Option<Downlink>, SfuError> {
+    fn new_line(&mut self, track: String, codec: Codec) -> Result<Option<Downlink>, SfuError> {
         let ssrc = self.fresh_ssrc();
         let repair = codec.is_video().then(|| self.fresh_ssrc()).map(|r| if r == ssrc { r.wrapping_add(1) } else { r });
-        let track = engine::sending_track(stream, track, codec, ssrc, repair);
+        let track = engine::sending_track(track, codec, ssrc, repair);
         let init = RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Sendonly, ..Default::default() };
         let id = match self.connection.add_transceiver_from_track(track, Some(init)) {
             Err(rtc::shared::error::Error::ErrRTPTransceiverCodecUnsupported) => return Ok(None),
