@@ -69,5 +69,6 @@ check: setup-checks $(PAGES) ## format, lint, types, licences, bindings, depende
 	(cd tests/browser && npm run check)
 
 bench: build ## measure, and write docs/BENCHMARKS.md
+	bash tests/setup.sh bench
 	cargo build --locked --workspace --examples
 	node tests/bench.mjs

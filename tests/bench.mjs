@@ -1,75 +1,54 @@
-// Measures and writes docs/BENCHMARKS.md. Usage: node tests/bench.mjs [rounds of forwarding] [minutes of the session], by default 5 and 30.
-// With 0 minutes the page takes over the session and the recorder measured last.
+// Measures and writes docs/BENCHMARKS.md.
+//
+// Usage: node tests/bench.mjs [forward] [recorder] [session], by default all three. What is not measured now keeps the figures
+// it was measured with last (tests/out/bench). LOTSE_BENCH_ROUNDS of forwarding (5), LOTSE_BENCH_MINUTES of the session (30).
 //
 // Owns: the page of figures. Never: asserts one.
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { cpus, loadavg } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { cpus } from 'node:os';
+import { join, resolve } from 'node:path';
 
+import { forwardPage, measureForward } from './bench/forward.mjs';
 import { measureRecorder, recorderPage } from './bench/recorder.mjs';
 import { sessionPage } from './bench/session.mjs';
 
 const root = resolve(import.meta.dirname, '..');
-const rounds = Number(process.argv[2] ?? 5);
-const minutes = Number(process.argv[3] ?? 30);
-const viewers = [10, 100];
+const kept = join(root, 'tests/out/bench');
+mkdirSync(kept, { recursive: true });
 
-const round = () => {
-  const run = spawnSync(join(root, 'target/debug/examples/bench_forward'), [viewers.join(',')], { encoding: 'utf8' });
-  if (run.status !== 0) throw new Error(`bench_forward: ${run.stderr}`);
-  return JSON.parse(run.stdout.trim().split('\n').at(-1)).runs;
-};
-
-const load = loadavg()[0];
-const all = Array.from({ length: rounds }, round);
-
-/** Median, lowest and highest of one figure over the rounds. */
-const spread = (n, key, digits) => {
-  const sorted = all.map((runs) => runs.find((r) => r.viewers === n)[key]).sort((a, b) => a - b);
-  const say = (v) => v.toFixed(digits);
-  return `${say(sorted[Math.floor(sorted.length / 2)])} (${say(sorted[0])} to ${say(sorted.at(-1))})`;
-};
-
-const rows = viewers.map(
-  (n) =>
-    `| ${n} | ${spread(n, 'cpu_us_per_packet', 2)} | ${spread(n, 'latency_p50_ms', 2)} | ${spread(n, 'latency_p99_ms', 2)} | ${spread(n, 'delivered_pct', 1)} |`,
-);
-
-const measured = join(root, 'tests/out/session/figures.json');
-if (minutes > 0) {
+function measureSession() {
+  const minutes = process.env.LOTSE_BENCH_MINUTES ?? '30';
   const run = spawnSync('npx', ['playwright', 'test', '--config', 'bench.config.ts'], {
     cwd: join(root, 'tests/browser'),
-    env: { ...process.env, LOTSE_BENCH_MINUTES: String(minutes) },
+    env: { ...process.env, LOTSE_BENCH_MINUTES: minutes },
     stdio: 'inherit',
   });
   if (run.status !== 0) throw new Error('the session could not be measured');
+  return JSON.parse(readFileSync(join(root, 'tests/out/session/figures.json'), 'utf8'));
 }
-const session = existsSync(measured) ? sessionPage(JSON.parse(readFileSync(measured, 'utf8'))) : '';
 
-const recorded = join(root, 'tests/out/bench/recorder.json');
-if (minutes > 0 || !existsSync(recorded)) {
-  mkdirSync(dirname(recorded), { recursive: true });
-  writeFileSync(recorded, JSON.stringify(measureRecorder(root)));
+const parts = {
+  forward: [() => measureForward(root, Number(process.env.LOTSE_BENCH_ROUNDS ?? 5)), forwardPage],
+  recorder: [() => measureRecorder(root), recorderPage],
+  session: [measureSession, sessionPage],
+};
+
+const asked = process.argv.slice(2);
+const pages = [];
+for (const [name, [measure, page]] of Object.entries(parts)) {
+  const file = join(kept, `${name}.json`);
+  if (asked.length === 0 || asked.includes(name)) writeFileSync(file, JSON.stringify(measure()));
+  if (existsSync(file)) pages.push(page(JSON.parse(readFileSync(file, 'utf8'))));
 }
 
 writeFileSync(
   join(root, 'docs/BENCHMARKS.md'),
   `# Figures
 
-Measured by \`make bench\`; nothing here is asserted by a test. Median of ${rounds} rounds, lowest to highest in brackets.
-Machine: ${cpus().length} × ${cpus()[0].model.trim()}, load ${load.toFixed(1)} at the start. The loader shares its cores.
+Measured by \`make bench\`; nothing here is asserted by a test. Machine: ${cpus().length} × ${cpus()[0].model.trim()}; whatever makes the load shares its cores.
 
-## Forwarding
-
-One publisher of 2 Mbit/s in bursts of 30 frames a second, AES-128-GCM, loopback, 8 s a round, development profile.
-
-| Viewers | CPU per packet, µs | delay p50, ms | delay p99, ms | delivered, % |
-|---|---|---|---|---|
-${rows.join('\n')}
-
-${recorderPage(JSON.parse(readFileSync(recorded, 'utf8')))}
-${session}`,
+${pages.join('\n')}`,
 );
-console.log(rows.join('\n'));
+console.log(readFileSync(join(root, 'docs/BENCHMARKS.md'), 'utf8'));

