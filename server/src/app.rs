@@ -1,10 +1,10 @@
 //! What the running server consists of, and how it starts.
 //!
 //! Owns: wiring. The tasks: the log (`store::log`), the hub (`live::hub`), the media glue (`live::media`), the hourly checkpoint.
-//! Elsewhere: HTTP routes (`router`), the program's command line (`main`).
+//! Elsewhere: the one port (`front`), HTTP routes (`router`), the program's command line (`main`).
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
@@ -18,6 +18,7 @@ use tokio::{
 use crate::{
     config::Config,
     error::Error,
+    front::{Came, Front},
     limits::Limits,
     live::{
         hub::{Hub, HubHandle},
@@ -31,6 +32,7 @@ use crate::{
         log::{Log, LogHandle},
         organisation,
     },
+    tls::{self, Tls},
     tokens::Tokens,
 };
 
@@ -57,6 +59,8 @@ pub struct App {
     /// Requests to the archivist.
     pub archive: reqwest::Client,
     pub next_conn: AtomicU64,
+    /// What our own port speaks TLS with; `None`: loopback, or a proxy in front.
+    pub tls: Option<Tls>,
     /// The listener is on this machine only.
     pub on_loopback: bool,
     pub stop: Stop,
@@ -86,15 +90,13 @@ pub async fn start(config: Config, stop: Stop) -> Result<Started, Error> {
         Error::operator(format!("http.listen = {listen}: cannot listen: {e}"), remedy)
     })?;
     let http = listener.local_addr()?;
+    let tls = tls::open(&config, stop.clone())?;
     let store = Store::open(&config).await?;
     let keys = ServerKeys::open(&config, &store.pool).await?;
     let (sfu, sfu_events) = lotse_sfu::start(SfuConfig {
-        bind: if config.media.public_ip.is_loopback() {
-            config.media.public_ip
-        } else {
-            unspecified(config.media.public_ip)
-        },
-        public_ip: config.media.public_ip,
+        bind: config.media_bind(),
+        public: config.media.public_ip.clone(),
+        tcp_port: config.media_tcp_port(http),
         udp_port: config.media.udp_port,
         workers: config.media.workers,
     })
@@ -115,6 +117,7 @@ pub async fn start(config: Config, stop: Stop) -> Result<Started, Error> {
     tokio::spawn(hub.run());
     tokio::spawn(checkpoints(store.clone(), keys.clone()));
     let app = Arc::new(App {
+        tls,
         on_loopback: listen.ip().is_loopback(),
         config,
         store,
@@ -141,19 +144,13 @@ impl Started {
     /// Serves until told to stop, then lets open answers finish.
     pub async fn serve(self) -> Result<(), Error> {
         let stop = self.app.stop.clone();
-        let routes = router::routes(self.app).into_make_service_with_connect_info::<SocketAddr>();
-        let serving = axum::serve(self.listener, routes).with_graceful_shutdown(stopped(stop.clone()));
+        let front = Front::open(self.listener, self.app.tls.clone(), self.app.sfu.clone())?;
+        let routes = router::routes(self.app).into_make_service_with_connect_info::<Came>();
+        let serving = axum::serve(front, routes).with_graceful_shutdown(stopped(stop.clone()));
         tokio::select! {
             result = serving.into_future() => Ok(result?),
             () = async { stopped(stop).await; tokio::time::sleep(DRAIN).await } => Ok(()),
         }
-    }
-}
-
-fn unspecified(like: IpAddr) -> IpAddr {
-    match like {
-        IpAddr::V4(_) => IpAddr::from([0u8; 4]),
-        IpAddr::V6(_) => IpAddr::from([0u16; 8]),
     }
 }
 

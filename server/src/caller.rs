@@ -3,11 +3,7 @@
 //! Owns: reading the cookie and the bearer token, turning the cookie daily, the Origin and Host checks.
 //! Never: decides what a caller may do (`policy`).
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Instant,
-};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use axum::{
     extract::{ConnectInfo, FromRequestParts, Request, State},
@@ -20,7 +16,9 @@ use uuid::Uuid;
 
 use crate::{
     app::App,
+    config::Config,
     error::Error,
+    front::Came,
     refusal::Code,
     store::{accounts::Account, devices, logins, now_ms},
 };
@@ -103,7 +101,7 @@ async fn find(app: &App, headers: &HeaderMap) -> Result<(Option<Caller>, Option<
 /// Pages of other sites must neither act here nor reach us under a name of theirs.
 fn check_place(app: &App, method: &Method, headers: &HeaderMap) -> Result<(), Error> {
     let Some(host) = text(headers, header::HOST) else { return Err(Code::WrongHost.into()) };
-    if !is_own_host(host, &app.config.http.public_url) {
+    if !is_own_host(host, &app.config) {
         return Err(Code::WrongHost.into());
     }
     let is_socket = headers.contains_key(header::SEC_WEBSOCKET_KEY);
@@ -119,9 +117,8 @@ fn check_place(app: &App, method: &Method, headers: &HeaderMap) -> Result<(), Er
     }
 }
 
-/// An address, `localhost`, or the name in `http.public_url`. Any other name may be a foreign site's, pointed at us.
-fn is_own_host(host: &str, public_url: &str) -> bool {
-    let public = public_url.split_once("://").map_or("", |(_, rest)| rest);
+/// An address, `localhost`, or a name of our settings. Any other name may be a foreign site's, pointed at us.
+pub fn is_own_host(host: &str, config: &Config) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.is_empty() => name,
         _ => host,
@@ -129,7 +126,10 @@ fn is_own_host(host: &str, public_url: &str) -> bool {
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     bare.parse::<IpAddr>().is_ok()
         || name.eq_ignore_ascii_case("localhost")
-        || (!public.is_empty() && (host.eq_ignore_ascii_case(public) || name.eq_ignore_ascii_case(public)))
+        || [config.public_host()]
+            .into_iter()
+            .chain(config.tls.names.iter().map(String::as_str))
+            .any(|own| !own.is_empty() && name.eq_ignore_ascii_case(own))
 }
 
 fn is_own_origin(origin: &str, host: &str) -> bool {
@@ -157,7 +157,7 @@ pub fn cookie(headers: &HeaderMap) -> Option<&str> {
 
 /// Sets the login cookie; an empty one removes it.
 pub fn set_cookie(app: &App, headers: &mut HeaderMap, value: &str) {
-    let secure = if app.config.http.public_url.starts_with("https://") { "; Secure" } else { "" };
+    let secure = if app.config.is_https() { "; Secure" } else { "" };
     let age = if value.is_empty() { 0 } else { 7 * 24 * 3600 };
     let text = format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}{secure}");
     if let Ok(value) = HeaderValue::from_str(&text) {
@@ -171,8 +171,8 @@ pub struct Peer(pub IpAddr);
 impl<S: Sync> FromRequestParts<S> for Peer {
     type Rejection = Error;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        let info = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        info.map(|i| Self(i.0.ip())).ok_or_else(|| Error::Us("a request without a peer address".into()))
+        let info = parts.extensions.get::<ConnectInfo<Came>>();
+        info.map(|i| Self(i.0.from.ip())).ok_or_else(|| Error::Us("a request without a peer address".into()))
     }
 }
 
@@ -182,13 +182,22 @@ mod tests {
 
     #[test]
     fn only_addresses_localhost_and_the_public_name_are_our_host() {
-        for host in ["127.0.0.1:8080", "[::1]:8080", "localhost:5173", "LOCALHOST", "192.0.2.4"] {
-            assert!(is_own_host(host, ""), "{host}");
+        let with = |url: &str| {
+            let env = |k: &str| match k {
+                "LOTSE_HTTP_PUBLIC_URL" => Some(url.to_owned()),
+                "LOTSE_TLS_NAMES" => Some("pumpe.local".into()),
+                _ => None,
+            };
+            Config::load(None, env).expect("valid")
+        };
+        let (plain, public) = (with(""), with("https://lotse.example.com:8443"));
+        for host in ["127.0.0.1:8080", "[::1]:8080", "localhost:5173", "LOCALHOST", "192.0.2.4", "Pumpe.local:8443"] {
+            assert!(is_own_host(host, &plain), "{host}");
         }
-        assert!(is_own_host("lotse.example.com", "https://lotse.example.com"));
-        assert!(is_own_host("lotse.example.com:8443", "https://lotse.example.com:8443"));
-        for host in ["evil.example", "evil.example:8080", "", "127.0.0.1.evil.example:80"] {
-            assert!(!is_own_host(host, "https://lotse.example.com"), "{host}");
+        assert!(is_own_host("lotse.example.com", &public));
+        assert!(is_own_host("lotse.example.com:8443", &public));
+        for host in ["evil.example", "evil.example:8080", "", "127.0.0.1.evil.example:80", "lotse.example.com.evil"] {
+            assert!(!is_own_host(host, &public), "{host}");
         }
     }
 

@@ -60,7 +60,7 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Doctor => doctor::run(&config).await,
         Command::Serve => {
             let started = app::start(config, shutdown::on_signals()?).await?;
-            let url = format!("http://{}", started.http);
+            let url = started.app.config.url(started.http);
             let fingerprint = lotse_protocol::envelope::fingerprint(&started.app.keys.public());
             admin::print(&serde_json::json!({
                 "ready": "lotse-server", "http": url, "udp": started.udp, "fingerprint": fingerprint,

@@ -17,6 +17,7 @@ use crate::{
     app::App,
     caller,
     error::{self, Error},
+    front,
     http::{archive, cases, devices, grants, health, items, login, pages, registers},
     live::socket,
     refusal::Code,
@@ -49,7 +50,8 @@ pub fn routes(app: Arc<App>) -> Router {
     let header = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
     };
-    Router::new()
+    let https = app.config.is_https();
+    let routes = Router::new()
         .nest("/api/v1", api)
         .route("/api/{*rest}", any(no_such_path))
         .route("/archive/{*rest}", any(archive::pass_on))
@@ -57,6 +59,7 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/readyz", get(health::ready))
         .fallback(pages::page)
         .layer(middleware::from_fn_with_state(app.clone(), caller::identify))
+        .layer(middleware::from_fn_with_state(app.clone(), front::demand_tls))
         .layer(middleware::from_fn(error::render))
         .layer(DefaultBodyLimit::max(MAX_JSON_BYTES))
         .layer(header(header::CONTENT_SECURITY_POLICY, CONTENT_POLICY))
@@ -67,8 +70,13 @@ pub fn routes(app: Arc<App>) -> Router {
         .layer(header(
             HeaderName::from_static("permissions-policy"),
             "camera=(self), microphone=(self), geolocation=(), payment=(), usb=()",
-        ))
-        .with_state(app)
+        ));
+    // Browsers heed it only where it came by TLS they trust (RFC 6797 8.1).
+    let routes = match https {
+        true => routes.layer(header(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000")),
+        false => routes,
+    };
+    routes.with_state(app)
 }
 
 async fn no_such_path() -> Error {

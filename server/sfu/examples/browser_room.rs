@@ -77,7 +77,8 @@ async fn main() {
     let clip = frames(&std::fs::read(file).expect("the clip"));
     let loopback = std::net::IpAddr::from([127, 0, 0, 1]);
     let (sfu, mut events) =
-        start(SfuConfig { bind: loopback, public_ip: loopback, udp_port: 0, workers: 1 }).expect("an SFU");
+        start(SfuConfig { bind: loopback, public: vec![loopback], tcp_port: None, udp_port: 0, workers: 1 })
+            .expect("an SFU");
     let room = SessionId(Uuid::new_v4());
     let (line_in, mut lines) = tokio::sync::mpsc::channel(16);
     std::thread::spawn(move || {

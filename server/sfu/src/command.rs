@@ -14,13 +14,49 @@ use crate::{LegKind, SfuError};
 pub(crate) type Reply<T> = oneshot::Sender<T>;
 
 pub(crate) enum Command {
-    Join { room: SessionId, who: Pseudonym, kind: LegKind, publish: Vec<TrackInfo>, reply: Reply<Result<(), SfuError>> },
-    Answer { room: SessionId, who: Pseudonym, answer: RtcAnswer, reply: Reply<Result<(), SfuError>> },
-    Watch { room: SessionId, who: Pseudonym, track: TrackId, on: bool, reply: Reply<Result<(), SfuError>> },
-    Gate { room: SessionId, who: Pseudonym, open: bool, reply: Reply<()> },
-    Leave { room: SessionId, who: Pseudonym, reply: Reply<()> },
-    CloseRoom { room: SessionId, reply: Reply<()> },
-    Legs { room: SessionId, reply: Reply<Vec<Leg>> },
+    Join {
+        room: SessionId,
+        who: Pseudonym,
+        kind: LegKind,
+        publish: Vec<TrackInfo>,
+        reply: Reply<Result<(), SfuError>>,
+    },
+    Answer {
+        room: SessionId,
+        who: Pseudonym,
+        answer: RtcAnswer,
+        reply: Reply<Result<(), SfuError>>,
+    },
+    Watch {
+        room: SessionId,
+        who: Pseudonym,
+        track: TrackId,
+        on: bool,
+        reply: Reply<Result<(), SfuError>>,
+    },
+    Gate {
+        room: SessionId,
+        who: Pseudonym,
+        open: bool,
+        reply: Reply<()>,
+    },
+    Leave {
+        room: SessionId,
+        who: Pseudonym,
+        reply: Reply<()>,
+    },
+    CloseRoom {
+        room: SessionId,
+        reply: Reply<()>,
+    },
+    Legs {
+        room: SessionId,
+        reply: Reply<Vec<Leg>>,
+    },
+    /// A TCP connection whose first frame names a leg of this worker.
+    Stream {
+        socket: std::net::TcpStream,
+    },
 }
 
 /// Shared between a worker, which writes, and the handle, which reads.

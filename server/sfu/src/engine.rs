@@ -23,7 +23,7 @@ use rtc::rtp_transceiver::rtp_sender::{
     RTCRtpHeaderExtensionCapability, RTCRtpRtxParameters, RtpCodecKind,
 };
 
-use crate::{SfuError, interceptor, keytap::KeyTap};
+use crate::{SfuError, interceptor, keytap::KeyTap, path::Route};
 
 /// Header extensions we carry, by address.
 pub(crate) const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
@@ -38,8 +38,14 @@ pub(crate) const FORWARDED: [&str; 4] = [CAPTURE_TIME, AUDIO_LEVEL, ORIENTATION,
 
 /// Shared by all legs of a worker.
 pub(crate) struct Engine {
-    /// Address written into offers.
-    pub(crate) public: SocketAddr,
+    /// Which worker this is; stands in each leg's ICE name.
+    pub(crate) worker: u8,
+    /// Addresses written into offers, the best first.
+    udp: Vec<SocketAddr>,
+    tcp: Vec<SocketAddr>,
+    /// What stands for our side of a packet in the core, by address family: the first of each.
+    udp_local: [Option<SocketAddr>; 2],
+    tcp_local: [Option<SocketAddr>; 2],
     pub(crate) crypto: Arc<dyn RTCCryptoProvider>,
     certificate: RTCCertificate,
 }
@@ -169,8 +175,25 @@ fn media_engine() -> Result<MediaEngine, SfuError> {
 }
 
 impl Engine {
-    pub(crate) fn new(public: SocketAddr, crypto: Arc<dyn RTCCryptoProvider>, certificate: RTCCertificate) -> Self {
-        Self { public, crypto, certificate }
+    pub(crate) fn new(
+        worker: u8,
+        (udp, tcp): (Vec<SocketAddr>, Vec<SocketAddr>),
+        crypto: Arc<dyn RTCCryptoProvider>,
+        certificate: RTCCertificate,
+    ) -> Self {
+        let first = |of: &[SocketAddr]| [true, false].map(|v4| of.iter().copied().find(|a| a.is_ipv4() == v4));
+        let (udp_local, tcp_local) = (first(&udp), first(&tcp));
+        Self { worker, udp, tcp, udp_local, tcp_local, crypto, certificate }
+    }
+
+    /// Our address as the core knows it for a packet from there: it must be one that was offered. All public addresses of
+    /// a family lead to the same socket, so which of them was used makes no difference.
+    pub(crate) fn local(&self, from: Route) -> SocketAddr {
+        let local = match from {
+            Route::Udp(peer) => self.udp_local[usize::from(peer.is_ipv6())],
+            Route::Tcp(peer) => self.tcp_local[usize::from(peer.is_ipv6())],
+        };
+        local.unwrap_or(self.udp[0])
     }
 
     /// A connection of our side, and what shows its sending key: ICE-lite on the worker's socket, passive in DTLS.
@@ -200,11 +223,27 @@ impl Engine {
             .with_interceptor_registry(interceptor::registry(publishes_video, publishes))
             .build(now)
             .map_err(core("a connection"))?;
-        let candidate = format!("candidate:1 1 udp 2130706431 {} {} typ host", self.public.ip(), self.public.port());
-        for candidate in [candidate, String::new()] {
+        for candidate in self.candidates() {
             let init = RTCIceCandidateInit { candidate, ..Default::default() };
             connection.add_local_candidate(init).map_err(core("its own address"))?;
         }
         Ok((connection, tap))
+    }
+
+    /// Host candidates, and the empty one that ends the list. UDP comes before TCP (RFC 8445 5.1.2.1, RFC 6544 4.2).
+    fn candidates(&self) -> Vec<String> {
+        let priority = |preference: u32| (126 << 24) | (preference << 8) | 255;
+        let mut list = Vec::new();
+        for (n, address) in (0u32..).zip(&self.udp) {
+            let (priority, ip, port) = (priority(65_535 - n), address.ip(), address.port());
+            list.push(format!("candidate:{} 1 udp {priority} {ip} {port} typ host", n + 1));
+        }
+        for (n, address) in (0u32..).zip(&self.tcp) {
+            // Direction preference 4: passive.
+            let (priority, ip, port) = (priority((4 << 13) | (8_191 - n)), address.ip(), address.port());
+            list.push(format!("candidate:{} 1 tcp {priority} {ip} {port} typ host tcptype passive", n + 101));
+        }
+        list.push(String::new());
+        list
     }
 }

@@ -148,7 +148,7 @@ impl State {
                 Err(_) => self.trouble.refused += 1,
             }
         }
-        out.flush(to);
+        out.flush(to, &mut self.streams);
     }
 
     /// A subscriber misses packets: it gets them again if they are still here.

@@ -26,7 +26,7 @@ use crate::path::Path;
 use crate::publisher::Uplink;
 use crate::srtp::Sealer;
 use crate::subscriber::{Assignment, Downlink};
-use crate::{LegKind, MAX_TRACKS, SfuError, answer, pointer};
+use crate::{LegKind, MAX_TRACKS, SfuError, answer, pointer, tcp};
 
 /// The `pointer` channel's stream, agreed without a message.
 const POINTER_STREAM: u16 = 1;
@@ -121,7 +121,7 @@ impl Leg {
         publish: Vec<TrackInfo>,
     ) -> Result<Self, SfuError> {
         check(&publish)?;
-        let (ufrag, password) = (crate::random_text(8), crate::random_text(24));
+        let (ufrag, password) = (tcp::ufrag(engine.worker), crate::random_text(24));
         let video = publish.iter().any(|track| track.codec.is_video());
         let (mut connection, tap) = engine.connection(now, &ufrag, &password, video, !publish.is_empty())?;
         let mut uplinks = Vec::with_capacity(publish.len());

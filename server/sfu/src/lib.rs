@@ -26,6 +26,7 @@ mod socket;
 mod srtp;
 mod stun;
 mod subscriber;
+mod tcp;
 mod voices;
 mod worker;
 
@@ -45,9 +46,11 @@ use tokio::sync::{mpsc, oneshot};
 use command::{Command, Shared};
 use engine::Engine;
 use socket::{DatagramSocket, Outlet};
+use tcp::Streams;
 use worker::{State, Worker};
 
 pub use error::SfuError;
+pub use tcp::{FirstBytes, first_bytes};
 
 /// Tracks one participant may announce.
 pub const MAX_TRACKS: usize = 8;
@@ -65,8 +68,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct SfuConfig {
     /// Address the sockets are bound to.
     pub bind: IpAddr,
-    /// Address written into offers.
-    pub public_ip: IpAddr,
+    /// Addresses written into offers, the best first; at least one.
+    pub public: Vec<IpAddr>,
+    /// Port of those addresses on which [`Sfu::adopt`] gets its connections; `None`: no media over TCP.
+    pub tcp_port: Option<u16>,
     /// Port of worker 0; worker n uses this plus n. 0 lets the system choose.
     pub udp_port: u16,
     /// Number of worker threads. 0: one per core.
@@ -160,8 +165,12 @@ pub fn start(config: SfuConfig) -> Result<(Sfu, mpsc::Receiver<SfuEvent>), SfuEr
         let waker = Arc::new(Waker::new(poll.registry(), worker::WAKER).map_err(SfuError::Worker)?);
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
         let shared = Arc::new(Shared::default());
-        let engine = Engine::new(SocketAddr::new(config.public_ip, port), crypto.clone(), certificate.clone());
-        let state = State::new(engine, events.clone());
+        let at = |port: u16| config.public.iter().map(|ip| SocketAddr::new(*ip, port)).collect::<Vec<_>>();
+        let addresses = (at(port), config.tcp_port.map(at).unwrap_or_default());
+        let number = u8::try_from(n).map_err(|_| SfuError::Worker(io::Error::other("more than 256 workers")))?;
+        let engine = Engine::new(number, addresses, crypto.clone(), certificate.clone());
+        let registry = poll.registry().try_clone().map_err(SfuError::Worker)?;
+        let state = State::new(engine, events.clone(), Streams::new(Some(registry)));
         let outlet = Outlet::new(socket);
         let worker = Worker { poll, outlet, commands: queue, shared: shared.clone(), state };
         std::thread::Builder::new().name(format!("media-{n}")).spawn(move || worker.run()).map_err(SfuError::Worker)?;
@@ -216,6 +225,13 @@ impl Sfu {
     /// The legs of a room as measured over the last second, in order of pseudonym.
     pub async fn legs(&self, room: SessionId) -> Vec<Leg> {
         self.ask(room, |reply| Command::Legs { room, reply }).await.unwrap_or_default()
+    }
+
+    /// Takes over a TCP connection that began with this framed STUN request, of which nothing was read yet. False: it names
+    /// no worker of ours, or that worker is too busy; the connection is closed.
+    pub fn adopt(&self, socket: std::net::TcpStream, request: &[u8]) -> bool {
+        let Some(worker) = tcp::worker_of(request).and_then(|n| self.workers.get(n)) else { return false };
+        worker.commands.try_send(Command::Stream { socket }).is_ok() && worker.waker.wake().is_ok()
     }
 
     /// Sums since start.

@@ -18,19 +18,27 @@ const SILENT: Duration = Duration::from_secs(1);
 /// Checks remembered: more than a client sends in half a minute on the path it uses.
 const REMEMBERED: usize = 64;
 
+/// An address, and how it is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    Udp(SocketAddr),
+    /// The other end of a connection in `tcp`.
+    Tcp(SocketAddr),
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Path {
-    to: Option<(SocketAddr, Instant)>,
+    to: Option<(Route, Instant)>,
     seen: VecDeque<[u8; 12]>,
 }
 
 impl Path {
-    pub(crate) fn to(&self) -> Option<SocketAddr> {
+    pub(crate) fn to(&self) -> Option<Route> {
         self.to.map(|(to, _)| to)
     }
 
     /// Anything at all has come from there.
-    pub(crate) fn on_datagram(&mut self, from: SocketAddr, now: Instant) {
+    pub(crate) fn on_datagram(&mut self, from: Route, now: Instant) {
         if let Some((to, heard)) = &mut self.to
             && *to == from
         {
@@ -39,7 +47,7 @@ impl Path {
     }
 
     /// A genuine check has come from there.
-    pub(crate) fn on_check(&mut self, from: SocketAddr, nominates: bool, transaction: [u8; 12], now: Instant) {
+    pub(crate) fn on_check(&mut self, from: Route, nominates: bool, transaction: [u8; 12], now: Instant) {
         if self.seen.contains(&transaction) {
             return;
         }
@@ -58,8 +66,9 @@ impl Path {
 mod tests {
     use super::*;
 
-    fn at(port: u16) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, 1], port))
+    fn at(port: u16) -> Route {
+        let address = SocketAddr::from(([192, 0, 2, 1], port));
+        if port % 2 == 0 { Route::Tcp(address) } else { Route::Udp(address) }
     }
 
     #[test]

@@ -8,9 +8,11 @@ use std::time::Instant;
 use lotse_protocol::id::{Pseudonym, SessionId, TrackId};
 use lotse_protocol::signal::{Leg as LegState, RtcAnswer, TrackInfo, TrackSource};
 use rtc::sansio::Protocol;
+use rtc::shared::TransportProtocol;
 
 use crate::command::Command;
 use crate::leg::Leg;
+use crate::path::Route;
 use crate::publisher::Subscription;
 use crate::room::{Flowing, Room};
 use crate::worker::{LegId, State};
@@ -40,6 +42,11 @@ impl State {
             Command::CloseRoom { room, reply } => {
                 self.close_room(room);
                 let _ = reply.send(());
+            }
+            Command::Stream { socket } => {
+                if let Err(error) = self.streams.adopt(socket, now) {
+                    tracing::debug!(%error, "a media connection is not taken");
+                }
             }
             Command::Legs { room, reply } => {
                 let _ = reply.send(self.leg_states(room));
@@ -321,16 +328,21 @@ impl State {
     /// Says goodbye to the client, frees the place, and tells the server unless it asked for this.
     fn end(&mut self, id: LegId, reason: Option<&'static str>) {
         let Some(mut leg) = self.legs[id].take() else { return };
-        let outbox = &mut self.outbox;
+        let (outbox, streams) = (&mut self.outbox, &mut self.streams);
         let closed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _ = leg.connection.close();
             while let Some(datagram) = leg.connection.poll_write() {
-                outbox.push((datagram.transport.peer_addr, datagram.message));
+                let to = datagram.transport.peer_addr;
+                match datagram.transport.transport_protocol {
+                    TransportProtocol::TCP => drop(streams.queue(to, &datagram.message)),
+                    _ => outbox.push((Route::Udp(to), datagram.message)),
+                }
             }
         }));
         self.trouble.broken += u64::from(closed.is_err());
         self.by_ufrag.remove(&leg.ufrag);
         self.by_address.retain(|_, owner| *owner != id);
+        self.streams.close_leg(id);
         self.to_drain.retain(|queued| *queued != id);
         for uplink in leg.uplinks.iter().filter(|uplink| uplink.watched) {
             if let (Some(room), true) = (self.rooms[leg.room].as_ref(), reason != Some("replaced")) {

@@ -1,7 +1,7 @@
 //! A worker's UDP socket: many datagrams per call in and out.
 //!
 //! Owns: the buffers for receiving, grouping by destination for sending (UDP GSO where the kernel has it).
-//! Never: knows what a datagram is. Elsewhere: `worker`.
+//! Never: knows what a datagram is. Elsewhere: `worker`; connections (`tcp`).
 
 use std::{
     io, mem,
@@ -11,6 +11,8 @@ use std::{
 };
 
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
+
+use crate::{path::Route, tcp::Streams};
 
 /// Datagrams taken per call.
 const BATCH: usize = 64;
@@ -27,6 +29,8 @@ pub(crate) struct DatagramSocket {
     socket: UdpSocket,
     buffers: Vec<[u8; DATAGRAM]>,
     gso: bool,
+    /// Bound to `::` for both families; IPv4 addresses are mapped on the way in and out.
+    both: bool,
 }
 
 /// Room for one control message carrying a u16.
@@ -41,8 +45,12 @@ impl DatagramSocket {
         // The kernel may grant less; that is no reason to refuse service.
         let _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
         let _ = socket.set_send_buffer_size(KERNEL_BUFFER);
+        let both = address.is_ipv6() && address.ip().is_unspecified();
+        if both {
+            socket.set_only_v6(false)?;
+        }
         socket.bind(&address.into())?;
-        Ok(Self { socket: socket.into(), buffers: vec![[0; DATAGRAM]; BATCH], gso: true })
+        Ok(Self { socket: socket.into(), buffers: vec![[0; DATAGRAM]; BATCH], gso: true, both })
     }
 
     pub(crate) fn port(&self) -> io::Result<u16> {
@@ -80,6 +88,7 @@ impl DatagramSocket {
         for n in 0..count {
             let len = (headers[n].msg_len as usize).min(DATAGRAM);
             if let Some(from) = socket_address(&addresses[n], headers[n].msg_hdr.msg_namelen) {
+                let from = if self.both { SocketAddr::new(from.ip().to_canonical(), from.port()) } else { from };
                 each(from, &self.buffers[n][..len]);
             }
         }
@@ -88,7 +97,10 @@ impl DatagramSocket {
 
     /// Sends a parcel, in order; packets of one length go together. Returns how many the kernel refused.
     pub(crate) fn send(&mut self, to: SocketAddr, parcel: &Parcel) -> u64 {
-        let address = SockAddr::from(to);
+        let address = match to {
+            SocketAddr::V4(to) if self.both => SocketAddr::new(to.ip().to_ipv6_mapped().into(), to.port()).into(),
+            to => SockAddr::from(to),
+        };
         let (mut at, mut from, mut refused) = (0, 0, 0);
         while at < parcel.lens.len() {
             let lens = &parcel.lens[at..];
@@ -167,13 +179,16 @@ impl Outlet {
     }
 
     /// Sends what the parcel holds.
-    pub(crate) fn flush(&mut self, to: SocketAddr) {
+    pub(crate) fn flush(&mut self, to: Route, streams: &mut Streams) {
         if self.parcel.lens.is_empty() {
             return;
         }
         self.packets += self.parcel.lens.len() as u64;
         self.bytes += self.parcel.bytes.len() as u64;
-        self.refused += self.socket.send(to, &self.parcel);
+        self.refused += match to {
+            Route::Udp(to) => self.socket.send(to, &self.parcel),
+            Route::Tcp(to) => streams.queue_all(to, &self.parcel),
+        };
         self.parcel.bytes.clear();
         self.parcel.lens.clear();
     }
@@ -219,6 +234,32 @@ mod tests {
     }
 
     #[test]
+    fn one_socket_serves_both_families() {
+        let Ok(mut both) = DatagramSocket::bind(std::net::Ipv6Addr::UNSPECIFIED.into(), 0) else {
+            // A kernel without IPv6 must say so at start, and that is all there is to see here.
+            assert!(UdpSocket::bind((std::net::Ipv6Addr::LOCALHOST, 0)).is_err());
+            return;
+        };
+        let port = both.port().expect("bound");
+        let parcel = |bytes: &[u8]| Parcel { bytes: bytes.to_vec(), lens: vec![bytes.len()] };
+        for own in [IpAddr::from(Ipv4Addr::LOCALHOST), std::net::Ipv6Addr::LOCALHOST.into()] {
+            let mut client = DatagramSocket::bind(own, 0).expect("binds");
+            let at = SocketAddr::new(own, client.port().expect("bound"));
+            assert_eq!(client.send(SocketAddr::new(own, port), &parcel(b"hello")), 0);
+            let mut seen = Vec::new();
+            while seen.is_empty() {
+                both.receive(|from, data| seen.push((from, data.to_vec())));
+            }
+            assert_eq!(seen, [(at, b"hello".to_vec())]);
+            assert_eq!(both.send(at, &parcel(b"back")), 0);
+            let mut answers = 0;
+            while answers == 0 {
+                client.receive(|_, data| answers += usize::from(data == b"back"));
+            }
+        }
+    }
+
+    #[test]
     fn datagrams_arrive_one_by_one_and_in_order() {
         for gso in [true, false] {
             let mut from = DatagramSocket::bind(Ipv4Addr::LOCALHOST.into(), 0).expect("binds");
@@ -230,7 +271,7 @@ mod tests {
                 out.push(&[n; 300]);
             }
             out.push(&[0; 7]);
-            out.flush(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+            out.flush(Route::Udp(SocketAddr::from((Ipv4Addr::LOCALHOST, port))), &mut Streams::new(None));
             assert_eq!((out.packets, out.bytes, out.refused, out.parcel.bytes.len()), (31, 9_007, 0, 0));
             let mut seen = Vec::new();
             for _ in 0..100 {

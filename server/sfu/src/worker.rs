@@ -1,8 +1,8 @@
-//! A media worker: one OS thread, one UDP socket, the rooms pinned to it.
+//! A media worker: one OS thread, one UDP socket, the rooms pinned to it, the TCP connections of their legs.
 //!
 //! Owns: the loop (read a batch, feed it, let every touched leg speak, send), the table from address to leg.
 //! Never: waits for anything but its socket, its clock and its command queue.
-//! Elsewhere: what a packet leads to (`forward`), what a command leads to (`rooms`).
+//! Elsewhere: what a packet leads to (`forward`), what a command leads to (`rooms`), bytes of TCP connections (`tcp`).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -23,7 +23,8 @@ use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 use tokio::sync::mpsc;
 
 use crate::command::{Command, Shared};
-use crate::{SfuEvent, engine::Engine, history::Packet, leg::Leg, room::Room, socket::Outlet, stun};
+use crate::path::Route;
+use crate::{SfuEvent, engine::Engine, history::Packet, leg::Leg, room::Room, socket::Outlet, stun, tcp::Streams};
 
 /// Place of a leg in its worker.
 pub(crate) type LegId = usize;
@@ -104,13 +105,14 @@ pub(crate) struct State {
     pub(crate) to_drain: VecDeque<LegId>,
     /// Forwarded packets of this turn; the `due` of legs point into it.
     pub(crate) burst: Vec<Packet>,
-    pub(crate) outbox: Vec<(SocketAddr, BytesMut)>,
+    pub(crate) outbox: Vec<(Route, BytesMut)>,
+    pub(crate) streams: Streams,
     /// Legs that have ended in this turn, and why.
     pub(crate) ended: Vec<(LegId, &'static str)>,
 }
 
 impl State {
-    pub(crate) fn new(engine: Engine, events: mpsc::Sender<SfuEvent>) -> Self {
+    pub(crate) fn new(engine: Engine, events: mpsc::Sender<SfuEvent>, streams: Streams) -> Self {
         Self {
             legs: Vec::new(),
             rooms: Vec::new(),
@@ -124,6 +126,7 @@ impl State {
             to_drain: VecDeque::new(),
             burst: Vec::new(),
             outbox: Vec::new(),
+            streams,
             ended: Vec::new(),
         }
     }
@@ -142,15 +145,20 @@ impl State {
     /// One datagram from the network. False: it belonged to nobody.
     pub(crate) fn on_datagram(&mut self, from: SocketAddr, data: &[u8], now: Instant) -> bool {
         let Some(id) = self.owner(from, data, now) else { return false };
+        self.feed(id, Route::Udp(from), data, now)
+    }
+
+    /// Hands a packet to its leg.
+    pub(crate) fn feed(&mut self, id: LegId, from: Route, data: &[u8], now: Instant) -> bool {
         let Some(leg) = self.legs[id].as_mut() else { return false };
         leg.second.bytes_in += data.len() as u64;
         leg.path.on_datagram(from, now);
-        let transport = TransportContext {
-            local_addr: self.engine.public,
-            peer_addr: from,
-            transport_protocol: TransportProtocol::UDP,
-            ecn: None,
+        let (peer_addr, transport_protocol) = match from {
+            Route::Udp(peer) => (peer, TransportProtocol::UDP),
+            Route::Tcp(peer) => (peer, TransportProtocol::TCP),
         };
+        let local_addr = self.engine.local(from);
+        let transport = TransportContext { local_addr, peer_addr, transport_protocol, ecn: None };
         let message = BytesMut::from(data);
         let fed =
             catch_unwind(AssertUnwindSafe(|| leg.connection.handle_read(TaggedBytesMut { now, transport, message })));
@@ -175,6 +183,13 @@ impl State {
         if binding.class == stun::Class::Response {
             return self.by_address.get(&from).copied();
         }
+        let id = self.genuine(&binding, Route::Udp(from), now)?;
+        self.by_address.insert(from, id);
+        Some(id)
+    }
+
+    /// The leg that a request is for, if its sender knows the leg's password.
+    pub(crate) fn genuine(&mut self, binding: &stun::Binding<'_>, from: Route, now: Instant) -> Option<LegId> {
         let id = binding.ufrag.and_then(|ufrag| self.by_ufrag.get(ufrag)).copied();
         let Some((id, leg)) = id.and_then(|id| Some((id, self.legs[id].as_mut()?))) else {
             self.trouble.unknown += 1;
@@ -186,7 +201,6 @@ impl State {
         }
         leg.last_valid = now;
         leg.path.on_check(from, binding.nominates, binding.transaction, now);
-        self.by_address.insert(from, id);
         Some(id)
     }
 
@@ -230,9 +244,14 @@ impl State {
         let Some(leg) = self.legs[id].as_mut() else { return };
         while let Some(datagram) = leg.connection.poll_write() {
             leg.second.bytes_out += datagram.message.len() as u64;
+            let peer = datagram.transport.peer_addr;
+            let asked = match datagram.transport.transport_protocol {
+                TransportProtocol::TCP => Route::Tcp(peer),
+                _ => Route::Udp(peer),
+            };
             // A check is answered where it came from; all else goes the one way that media goes.
             let path = leg.path.to().filter(|_| !is_stun(&datagram.message));
-            self.outbox.push((path.unwrap_or(datagram.transport.peer_addr), datagram.message));
+            self.outbox.push((path.unwrap_or(asked), datagram.message));
         }
         leg.deadline = leg.connection.poll_timeout();
     }
@@ -326,7 +345,7 @@ impl Worker {
             tracing::error!(%error, "a media worker cannot watch its socket; its rooms will be silent");
             return;
         }
-        let mut events = Events::with_capacity(8);
+        let mut events = Events::with_capacity(64);
         let now = Instant::now();
         let mut clock = Clock { next_tick: now + TICK, last_second: now, more: false };
         while !self.shared.stop.load(Ordering::Relaxed) {
@@ -345,12 +364,17 @@ impl Worker {
         // An interrupted wait is a short wait.
         let _ = self.poll.poll(events, Some(wait));
         let now = Instant::now();
+        for event in events.iter() {
+            self.state.streams.on_event(event);
+        }
         clock.more = self.on_commands(now);
         clock.more |= self.on_socket(now);
+        clock.more |= self.on_streams(now);
         self.state.on_deadlines(now);
         if now >= clock.next_tick {
             clock.next_tick = now + TICK;
             self.state.end_silent(now);
+            self.state.streams.sweep(now);
             self.state.ask_again(now);
             if now >= clock.last_second + SECOND {
                 self.on_second(now - clock.last_second);
@@ -400,13 +424,24 @@ impl Worker {
         true
     }
 
+    fn on_streams(&mut self, now: Instant) -> bool {
+        let read = self.state.read_streams(now);
+        if read.packets > 0 {
+            self.shared.packets_in.fetch_add(read.packets, Ordering::Relaxed);
+            self.shared.bytes_in.fetch_add(read.bytes, Ordering::Relaxed);
+            self.shared.drops_in.fetch_add(read.drops, Ordering::Relaxed);
+        }
+        read.more
+    }
+
     /// Sends what the connections had to say, and counts everything that went out.
     fn send(&mut self) {
         let out = &mut self.outlet;
         for (to, message) in self.state.outbox.drain(..) {
             out.push(&message);
-            out.flush(to);
+            out.flush(to, &mut self.state.streams);
         }
+        self.state.streams.write();
         self.shared.packets_out.fetch_add(std::mem::take(&mut out.packets), Ordering::Relaxed);
         self.shared.bytes_out.fetch_add(std::mem::take(&mut out.bytes), Ordering::Relaxed);
         let refused = std::mem::take(&mut out.refused);

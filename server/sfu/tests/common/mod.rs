@@ -103,6 +103,7 @@ pub struct Client {
     pub inbox: Arc<Mutex<Inbox>>,
     pub sending: Vec<Sending>,
     pub channel: Arc<dyn DataChannel>,
+    tcp: bool,
 }
 
 fn codec(codec: Codec) -> RTCRtpCodecParameters {
@@ -164,6 +165,17 @@ impl Client {
 
     /// A client that knows these codecs for pictures.
     pub async fn with_pictures(pictures: &[Codec]) -> Self {
+        Self::build(pictures, false).await
+    }
+
+    /// A client behind a firewall that lets no UDP through: it has no UDP socket at all.
+    pub async fn over_tcp() -> Self {
+        let mut client = Self::build(&[Codec::Vp8], true).await;
+        client.tcp = true;
+        client
+    }
+
+    async fn build(pictures: &[Codec], tcp: bool) -> Self {
         let inbox = Arc::new(Mutex::new(Inbox::default()));
         let registry = Registry::new()
             .with(Slot::NackResponder, NackResponderBuilder::new().with_size(1_024).build())
@@ -182,12 +194,16 @@ impl Client {
             .with_include_loopback_candidate(true)
             .with_srtp_protection_profiles(vec![SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm])
             .build();
-        let pc = PeerConnectionBuilder::new()
+        let builder = PeerConnectionBuilder::new();
+        let builder = match tcp {
+            true => builder.with_tcp_addrs(vec!["127.0.0.1:0"]),
+            false => builder.with_udp_addrs(vec!["127.0.0.1:0"]),
+        };
+        let pc = builder
             .with_media_engine(media_engine(pictures))
             .with_setting_engine(settings)
             .with_interceptor_registry(registry)
             .with_handler(Arc::new(Handler { inbox: inbox.clone() }))
-            .with_udp_addrs(vec!["127.0.0.1:0"])
             .build()
             .await
             .expect("a connection");
@@ -208,7 +224,7 @@ impl Client {
                 }
             }
         });
-        Self { pc, inbox, sending: Vec::new(), channel }
+        Self { pc, inbox, sending: Vec::new(), channel, tcp: false }
     }
 
     /// Answers an offer. On the first one the own tracks are attached, in the order of `offer.uplink`.
@@ -231,6 +247,14 @@ impl Client {
             };
             let extensions = parameters.rtp_parameters.header_extensions.iter();
             sending.extensions = extensions.map(|extension| (extension.uri.clone(), extension.id as u8)).collect();
+        }
+        if self.tcp {
+            // The crate dials passive candidates that are told it one by one.
+            for line in offer.sdp.lines().filter(|line| line.contains(" tcptype passive")) {
+                let candidate = line.trim_start_matches("a=").to_owned();
+                let init = rtc::peer_connection::transport::RTCIceCandidateInit { candidate, ..Default::default() };
+                self.pc.add_ice_candidate(init).await.expect("a candidate");
+            }
         }
         RtcAnswer { rev: offer.rev, sdp: answer.sdp, fingerprint_sig: None }
     }

@@ -57,9 +57,14 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
+        Self::with_tcp(None)
+    }
+
+    /// A world whose SFU offers media over TCP as well, on this port; somebody hands it the connections.
+    pub fn with_tcp(tcp_port: Option<u16>) -> Self {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let (sfu, events) =
-            start(SfuConfig { bind: loopback, public_ip: loopback, udp_port: 0, workers: 2 }).expect("an SFU");
+        let config = SfuConfig { bind: loopback, public: vec![loopback], tcp_port, udp_port: 0, workers: 2 };
+        let (sfu, events) = start(config).expect("an SFU");
         Self {
             sfu,
             room: SessionId(Uuid::new_v4()),
