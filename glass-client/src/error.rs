@@ -26,6 +26,8 @@ pub enum GlassError {
     /// The operator: the way to the server.
     #[error("the server at {url} does not answer: {why}. Check [server] url and the network; trying again.")]
     Unreachable { url: String, why: String },
+    #[error("the server at {url} is not believed: {why}.")]
+    Distrusted { url: String, why: String },
     #[error("the server refused: {message} ({code}, {request_id})")]
     Refused { code: String, message: String, request_id: String },
     #[error("these glasses are not enrolled. Ask an administrator for a pairing code and set [server] pairing_code.")]

@@ -6,19 +6,21 @@ use std::io::Write as _;
 
 use clap::Subcommand;
 use lotse_protocol::policy::Role;
+use lotse_trust::Authority;
 use serde_json::{Value, json};
 
 use crate::{
     config::Config,
     error::Error,
-    seed,
+    reach, seed,
     store::{
         Store,
         accounts::{self, NewAccount, role_of, role_word},
         devices,
-        keys::ServerKeys,
+        keys::{self, ServerKeys},
         organisation,
     },
+    tls, turn,
 };
 
 #[derive(Debug, Subcommand)]
@@ -47,13 +49,37 @@ pub enum Admin {
     },
     /// Take a device's right to enter. A live connection of it ends within 15 seconds.
     RevokeDevice { device: String },
+    /// Make the own certificate authority, once. Needs no running server; restart a running one afterwards.
+    MakeCa {
+        /// Names and addresses besides those the settings name.
+        #[arg(long = "name")]
+        names: Vec<String>,
+        /// Replace an authority that exists: every device must be paired again, every phone trust the new one.
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Say where people find this server, and how they come to trust it.
+    HowToReach,
+    /// Write the settings of a coturn that lets browsers reach this server's media and nothing else.
+    TurnConfig {
+        /// Address of the coturn machine as browsers see it. Default: the first of media.public_ip.
+        #[arg(long)]
+        external_ip: Option<std::net::IpAddr>,
+    },
 }
 
 pub async fn run(config: &Config, command: Admin) -> Result<(), Error> {
+    // What follows from settings and key files alone leaves the data as it is.
+    match command {
+        Admin::MakeCa { names, replace } => return make_ca(config, names, replace),
+        Admin::HowToReach => return reach::tell(config),
+        Admin::TurnConfig { external_ip } => return turn::write_config(config, external_ip),
+        _ => {}
+    }
     let store = Store::open(config).await?;
     let keys = ServerKeys::open(config, &store.pool).await?;
     match command {
-        Admin::SeedDemo => seed::run(&store, &keys).await,
+        Admin::SeedDemo => seed::run(config, &store, &keys).await,
         Admin::AddUser { user, name, role, language, no_password } => {
             let password = if no_password { None } else { Some(read_password()?) };
             let new = NewAccount {
@@ -76,6 +102,7 @@ pub async fn run(config: &Config, command: Admin) -> Result<(), Error> {
                 Error::operator(format!("there is no account {user}"), "Make it first: lotse-server admin add-user.")
             })?;
             let code = devices::make_code(&store.pool, &keys, account.id, &device, false).await?;
+            let code = with_pin(config, code)?;
             print(&json!({ "kind": "pairing", "name": device, "role": role_word(account.role), "code": code }))
         }
         Admin::RevokeDevice { device } => {
@@ -84,7 +111,37 @@ pub async fn run(config: &Config, command: Admin) -> Result<(), Error> {
             }
             print(&json!({ "kind": "revoked", "name": device }))
         }
+        // Done above.
+        Admin::MakeCa { .. } | Admin::HowToReach | Admin::TurnConfig { .. } => Ok(()),
     }
+}
+
+/// The code as a device needs it: with the pin of the own authority behind a dot, where there is one.
+pub fn with_pin(config: &Config, code: String) -> Result<String, Error> {
+    Ok(match tls::published(config)? {
+        Some(authority) => format!("{code}.{}", authority.pin),
+        None => code,
+    })
+}
+
+fn make_ca(config: &Config, more: Vec<String>, replace: bool) -> Result<(), Error> {
+    let dir = &config.data.keys;
+    keys::refuse_inside(dir, &config.data.dir)?;
+    if !replace && Authority::open(dir).map_err(tls::key_trouble)?.is_some() {
+        return Err(Error::operator(
+            format!("there is an authority in {} already", dir.display()),
+            "Keep it: devices and phones trust it. --replace makes a new one that everybody must trust anew.",
+        ));
+    }
+    let mut names = config.names();
+    names.extend(more);
+    let authority = Authority::make(&names, std::time::SystemTime::now()).map_err(tls::key_trouble)?;
+    authority.save(dir).map_err(tls::key_trouble)?;
+    let pin = authority.pin().map_err(tls::key_trouble)?.to_string();
+    print(&json!({
+        "kind": "authority", "certificate": dir.join("tls-ca.crt"), "fingerprint": authority.fingerprint(), "pin": pin,
+        "names": names, "next": "set [tls] from = \"own-ca\" and restart lotse-server",
+    }))
 }
 
 /// One JSON line for whoever called.

@@ -34,6 +34,7 @@ use crate::{
     },
     tls::{self, Tls},
     tokens::Tokens,
+    turn::Turn,
 };
 
 /// News from the log to the hub. The log waits when it is full; the hub never waits for the log.
@@ -107,12 +108,13 @@ pub async fn start(config: Config, stop: Stop) -> Result<Started, Error> {
         )
     })?;
     let udp = sfu.udp_ports();
+    let turn = Turn::open(&config)?;
     let (news_in, news) = mpsc::channel(NEWS_QUEUE);
     let (mut log, log_handle) = Log::new(store.clone(), keys.clone(), news_in);
     let resumed = log.open_sessions().await?;
     let (media_in, media_asks) = mpsc::channel(media::QUEUE);
     tokio::spawn(log.run());
-    tokio::spawn(Media::new(sfu.clone(), sfu_events, media_asks).run());
+    tokio::spawn(Media::new(sfu.clone(), turn, sfu_events, media_asks).run());
     let (hub, hub_handle) = Hub::start(resumed, news, log_handle.clone(), media_in).await;
     tokio::spawn(hub.run());
     tokio::spawn(checkpoints(store.clone(), keys.clone()));

@@ -4,7 +4,8 @@ use lotse_protocol::policy::Role;
 use serde_json::json;
 
 use crate::{
-    admin::print,
+    admin::{print, with_pin},
+    config::Config,
     error::Error,
     store::{
         Store,
@@ -33,7 +34,7 @@ const PEOPLE: [(&str, &str, Role, bool); 7] = [
 const DEVICES: [(&str, &str); 3] =
     [("helmet-1", "technician"), ("helmet-2", "technician2"), ("archivist", "archivist")];
 
-pub async fn run(store: &Store, keys: &ServerKeys) -> Result<(), Error> {
+pub async fn run(config: &Config, store: &Store, keys: &ServerKeys) -> Result<(), Error> {
     let pool = &store.pool;
     registers::put_customer(pool, "hydroserv", "Hydroserv Linz GmbH").await?;
     registers::put_site(pool, "linz-halle-3", "hydroserv", "Werk Linz, Halle 3").await?;
@@ -58,7 +59,7 @@ pub async fn run(store: &Store, keys: &ServerKeys) -> Result<(), Error> {
         if devices::is_paired(pool, device).await? {
             print(&json!({ "kind": "paired", "name": device, "role": role }))?;
         } else {
-            let code = devices::make_code(pool, keys, account.id, device, true).await?;
+            let code = with_pin(config, devices::make_code(pool, keys, account.id, device, true).await?)?;
             print(&json!({ "kind": "pairing", "name": device, "role": role, "code": code }))?;
         }
     }

@@ -9,12 +9,17 @@ use lotse_protocol::{
     error::ErrorBody,
     id::{CaseId, Digest, PublicKey},
 };
+use lotse_trust::{Fault, Pin, TrustError, split_code};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 use tokio::sync::Mutex;
+use tokio_tungstenite::Connector;
 
 use super::identity::{Enrolled, Identity};
-use crate::{config::Config, error::GlassError};
+use crate::{
+    config::{Config, Language},
+    error::GlassError,
+};
 
 /// Longest wait for a reply.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,6 +31,7 @@ const EARLY_MS: i64 = 60_000;
 pub struct Api {
     url: String,
     client: reqwest::Client,
+    tls: Arc<rustls::ClientConfig>,
     config: Config,
     identity: Arc<Identity>,
     token: Arc<Mutex<Option<Token>>>,
@@ -71,10 +77,20 @@ struct Challenge {
 
 impl Api {
     pub fn new(config: &Config, identity: Arc<Identity>) -> Result<Self, GlassError> {
-        let client =
-            reqwest::Client::builder().timeout(PATIENCE).build().map_err(|e| GlassError::Ours(e.to_string()))?;
         let url = config.server.url.trim_end_matches('/').to_owned();
-        Ok(Self { url, client, config: config.clone(), identity, token: Arc::default(), person: Arc::default() })
+        let tls = lotse_trust::client_config(pin(config, &identity)?).map_err(|e| GlassError::Ours(e.to_string()))?;
+        let client = reqwest::Client::builder()
+            .timeout(PATIENCE)
+            .tls_backend_preconfigured(tls.clone())
+            .build()
+            .map_err(|e| GlassError::Ours(e.to_string()))?;
+        let tls = Arc::new(tls);
+        Ok(Self { url, client, tls, config: config.clone(), identity, token: Arc::default(), person: Arc::default() })
+    }
+
+    /// How the live socket speaks TLS: with the same trust as everything else.
+    pub fn connector(&self) -> Connector {
+        Connector::Rustls(self.tls.clone())
     }
 
     /// Where the live socket is.
@@ -137,13 +153,15 @@ impl Api {
         if self.config.server.pairing_code.is_empty() {
             return Err(GlassError::NotPaired);
         }
+        let (code, pin) = split_code(&self.config.server.pairing_code).map_err(bad_code)?;
         let body = json!({
-            "code": self.config.server.pairing_code,
+            "code": code,
             "public_key": self.identity.public_key(),
             "name": self.config.device.name,
         });
         let paired: Paired = self.post("devices/pair", None, &body).await?;
-        self.identity.enrol(&Enrolled { device: paired.device.clone(), server_key: paired.server_key })?;
+        let pin = pin.map(|pin| pin.to_string());
+        self.identity.enrol(&Enrolled { device: paired.device.clone(), server_key: paired.server_key, pin })?;
         Ok(paired.device)
     }
 
@@ -245,13 +263,39 @@ impl Api {
         self.config.hud.language.code()
     }
 
+    /// What is wrong with the server's certificate, in the wearer's language.
+    pub fn fault_words(&self, fault: &Fault) -> String {
+        fault.sentence(self.config.hud.language == Language::De)
+    }
+
     fn unreachable(&self, e: &reqwest::Error) -> GlassError {
+        if let Some(fault) = Fault::find(e) {
+            return GlassError::Distrusted { url: self.url.clone(), why: self.fault_words(&fault) };
+        }
         // The inner cause ("connection refused") says more than the outer words.
         let mut why: &dyn std::error::Error = e;
         while let Some(inner) = why.source() {
             why = inner;
         }
         GlassError::Unreachable { url: self.url.clone(), why: why.to_string() }
+    }
+}
+
+/// The pin these glasses were enrolled with; before that, the one in the pairing code.
+pub(crate) fn pin(config: &Config, identity: &Identity) -> Result<Option<Pin>, GlassError> {
+    match identity.enrolled() {
+        Some(enrolled) => enrolled.pin.map(|pin| pin.parse()).transpose().map_err(bad_code),
+        None => Ok(split_code(&config.server.pairing_code).map_err(bad_code)?.1),
+    }
+}
+
+fn bad_code(e: TrustError) -> GlassError {
+    GlassError::Setting {
+        place: "settings".into(),
+        key: "[server] pairing_code".into(),
+        value: "(the code)".into(),
+        why: e.to_string(),
+        remedy: "Copy the whole code, with what stands behind the dot; an administrator can make a new one.",
     }
 }
 

@@ -29,6 +29,9 @@ pub struct Identity {
 pub struct Enrolled {
     pub device: String,
     pub server_key: PublicKey,
+    /// The authority of the server's certificate, where the pairing code named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<String>,
 }
 
 /// The case in hand, for the next start.

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use lotse_protocol::command::{ClientMessage, ServerMessage};
+use lotse_trust::Fault;
 use tokio::{
     sync::mpsc,
     time::{Instant, interval, timeout},
 };
+use tokio_tungstenite::connect_async_tls_with_config;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes, client::IntoClientRequest as _};
 
 use super::{http::Api, policy::Retry};
@@ -69,7 +71,10 @@ async fn run(
             Err(e) => {
                 tracing::warn!("{e}");
                 let told = match &e {
-                    GlassError::NotPaired => events.send(Down::NotPaired(e.to_string())).await,
+                    // Somebody must act, and the wearer is to know what keeps them from calling.
+                    GlassError::NotPaired | GlassError::Distrusted { .. } => {
+                        events.send(Down::NotPaired(e.to_string())).await
+                    }
                     GlassError::Refused { code, .. } if code.contains("pairing") || code == "forbidden" => {
                         events.send(Down::NotPaired(e.to_string())).await
                     }
@@ -99,9 +104,13 @@ async fn connection(
     let mut request = api.live_url().into_client_request().map_err(|e| unreachable(e.to_string()))?;
     let bearer = format!("Bearer {token}").parse().map_err(|_| unreachable("the token is no header".into()))?;
     request.headers_mut().insert("authorization", bearer);
-    let socket = match timeout(CONNECT, tokio_tungstenite::connect_async(request)).await {
+    let socket = match timeout(CONNECT, connect_async_tls_with_config(request, None, true, Some(api.connector()))).await
+    {
         Ok(Ok((socket, _))) => socket,
         Ok(Err(e)) => {
+            if let Some(fault) = Fault::find(&e) {
+                return Err(GlassError::Distrusted { url: api.live_url(), why: api.fault_words(&fault) });
+            }
             // Refused with a status: the token may be stale (the server was set up anew).
             api.forget_token().await;
             return Err(unreachable(e.to_string()));

@@ -87,13 +87,13 @@ impl Config {
         };
         let listen = text("http", "listen")?;
         let server_url = text("server", "url")?.trim_end_matches('/').to_owned();
-        if !server_url.starts_with("http://") {
+        if !server_url.starts_with("http://") && !server_url.starts_with("https://") {
             return Err(wrong(
                 "server",
                 "url",
                 &server_url,
-                "it must begin with http://",
-                "Write e.g. http://127.0.0.1:8080; encryption beyond one machine is a tunnel's or proxy's work.",
+                "it begins with neither http:// nor https://",
+                "Write e.g. http://127.0.0.1:8080 on one machine, https://lotse.example.org beyond.",
             ));
         }
         let config = Self {

@@ -7,7 +7,9 @@ use lotse_protocol::{
     envelope::{public_key, sign},
     id::{PublicKey, Signature},
 };
+use lotse_trust::{Fault, TrustError, client_config, split_code};
 use reqwest::Client;
+use rustls::ClientConfig;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -47,6 +49,39 @@ struct Token {
     token: String,
 }
 
+/// TLS with the trust this archivist was paired with; before that, with what its pairing code says.
+pub fn tls(config: &Config, keys: &Keys) -> Result<ClientConfig> {
+    let pin = match keys.enrolment()? {
+        Some(known) => known.pin.map(|pin| pin.parse()).transpose().map_err(bad_code)?,
+        None => split_code(&config.pairing_code).map_err(bad_code)?.1,
+    };
+    client_config(pin).map_err(|e| ArchivistError::Server { url: config.server_url.clone(), why: e.to_string() })
+}
+
+/// HTTP with that trust.
+pub fn client(tls: ClientConfig, config: &Config) -> Result<Client> {
+    Client::builder()
+        .connect_timeout(std::time::Duration::from_secs(5))
+        .tls_backend_preconfigured(tls)
+        .build()
+        .map_err(|e| ArchivistError::Server { url: config.server_url.clone(), why: e.to_string() })
+}
+
+fn bad_code(e: TrustError) -> ArchivistError {
+    ArchivistError::NotEnrolled(format!(
+        "[server] pairing_code: {e}. Copy the whole code, with what stands behind the dot; an administrator can make a new one."
+    ))
+}
+
+/// Trouble on the way to the server: that with its certificate in words of its own.
+pub fn trouble(config: &Config, e: &(dyn std::error::Error + 'static)) -> ArchivistError {
+    let url = config.server_url.clone();
+    match Fault::find(e) {
+        Some(fault) => ArchivistError::Distrusted { url, why: fault.sentence(false) },
+        None => ArchivistError::Server { url, why: e.to_string() },
+    }
+}
+
 /// The enrolment on disk, or a new one by pairing code.
 pub async fn enrolment(http: &Client, config: &Config, keys: &Keys) -> Result<Enrolment> {
     if let Some(known) = keys.enrolment()? {
@@ -57,14 +92,16 @@ pub async fn enrolment(http: &Client, config: &Config, keys: &Keys) -> Result<En
             "This archivist is not paired with a server yet. Ask an administrator for a pairing code and set it as [server] pairing_code (LOTSE_SERVER_PAIRING_CODE) for one start.".into(),
         ));
     }
-    let ask = Pair { code: &config.pairing_code, public_key: public_key(&keys.device_key()), name: &config.name };
+    let (code, pin) = split_code(&config.pairing_code).map_err(bad_code)?;
+    let ask = Pair { code, public_key: public_key(&keys.device_key()), name: &config.name };
     let paired: Paired = post(http, config, "/api/v1/devices/pair", &ask).await?;
     if paired.role != lotse_protocol::policy::Role::Archivist {
         return Err(ArchivistError::NotEnrolled(
             "The pairing code is for another kind of device. Ask for a code for an archivist.".into(),
         ));
     }
-    let enrolment = Enrolment { device: paired.device, server_key: paired.server_key };
+    let pin = pin.map(|pin| pin.to_string());
+    let enrolment = Enrolment { device: paired.device, server_key: paired.server_key, pin };
     keys.save_enrolment(&enrolment)?;
     Ok(enrolment)
 }
@@ -81,7 +118,7 @@ pub async fn token(http: &Client, config: &Config, key: &SigningKey, device: &st
 async fn post<T: DeserializeOwned>(http: &Client, config: &Config, path: &str, body: &impl Serialize) -> Result<T> {
     let fail = |why: String| ArchivistError::Server { url: config.server_url.clone(), why };
     let url = format!("{}{path}", config.server_url);
-    let reply = http.post(url).json(body).send().await.map_err(|e| fail(e.to_string()))?;
+    let reply = http.post(url).json(body).send().await.map_err(|e| trouble(config, &e))?;
     let status = reply.status();
     let text = reply.text().await.map_err(|e| fail(e.to_string()))?;
     if !status.is_success() {

@@ -20,6 +20,8 @@ pub enum ArchivistError {
     /// The network or the server; tried again by itself.
     #[error("the server at {url} does not answer as expected: {why}. Check [server] url and that lotse-server runs.")]
     Server { url: String, why: String },
+    #[error("the server at {url} is not believed: {why}.")]
+    Distrusted { url: String, why: String },
     #[error("media: {0}. The leg is built anew by itself.")]
     Media(String),
     #[error(transparent)]

@@ -31,6 +31,9 @@ pub struct Enrolment {
     pub device: String,
     /// Signs grants and heads.
     pub server_key: PublicKey,
+    /// The authority of the server's certificate, where the pairing code named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<String>,
 }
 
 #[derive(Clone)]

@@ -111,8 +111,7 @@ impl Leg {
         offer: Offer,
         said: impl Fn(Said) + Send + Sync + 'static,
     ) -> Result<mpsc::Sender<Tell>> {
-        let server = candidate(&offer.sdp).ok_or_else(|| media("the offer names no address"))?;
-        let local_ip = route_to(server).await?;
+        let local_ip = route_to(&candidates(&offer.sdp)).await?;
         let socket = UdpSocket::bind((local_ip, 0)).await.map_err(media)?;
         let local = socket.local_addr().map_err(media)?;
         let core = connection(local)?;
@@ -301,23 +300,36 @@ fn streams(offer: &Offer) -> HashMap<u32, TrackId> {
     found
 }
 
-/// The server's address in an offer.
-fn candidate(sdp: &str) -> Option<SocketAddr> {
-    sdp.lines().filter_map(|l| l.trim().strip_prefix("a=candidate:")).find_map(|l| {
+/// The server's UDP addresses in an offer, the best first.
+fn candidates(sdp: &str) -> Vec<SocketAddr> {
+    let lines = sdp.lines().filter_map(|l| l.trim().strip_prefix("a=candidate:"));
+    let addresses = lines.filter_map(|l| {
         let mut parts = l.split(' ').skip(2);
         let udp = parts.next()?.eq_ignore_ascii_case("udp");
         let ip: IpAddr = parts.nth(1)?.parse().ok()?;
         let port: u16 = parts.next()?.parse().ok()?;
         udp.then_some(SocketAddr::new(ip, port))
-    })
+    });
+    addresses.collect()
 }
 
-/// Our own address on the way to the server.
-async fn route_to(server: SocketAddr) -> Result<IpAddr> {
+/// Our own address on the way to the server: to the first of its addresses that any way leads to.
+async fn route_to(server: &[SocketAddr]) -> Result<IpAddr> {
+    let mut trouble = media("the offer names no address");
+    for address in server {
+        match local_towards(*address).await {
+            Ok(local) => return Ok(local),
+            Err(e) => trouble = media(e),
+        }
+    }
+    Err(trouble)
+}
+
+async fn local_towards(server: SocketAddr) -> std::io::Result<IpAddr> {
     let any: IpAddr = if server.is_ipv4() { [0, 0, 0, 0].into() } else { [0u16; 8].into() };
-    let probe = UdpSocket::bind((any, 0)).await.map_err(media)?;
-    probe.connect(server).await.map_err(media)?;
-    Ok(probe.local_addr().map_err(media)?.ip())
+    let probe = UdpSocket::bind((any, 0)).await?;
+    probe.connect(server).await?;
+    Ok(probe.local_addr()?.ip())
 }
 
 fn media(e: impl std::fmt::Display) -> ArchivistError {
@@ -395,8 +407,8 @@ mod tests {
     #[test]
     fn the_server_address_is_read_from_its_candidate() {
         let sdp = "v=0\r\na=candidate:1 1 udp 2130706431 192.0.2.7 40000 typ host\r\n";
-        assert_eq!(candidate(sdp), Some("192.0.2.7:40000".parse().unwrap()));
-        assert_eq!(candidate("a=candidate:1 1 tcp 1 192.0.2.7 9 typ host"), None);
-        assert_eq!(candidate("a=candidate:"), None);
+        assert_eq!(candidates(sdp), ["192.0.2.7:40000".parse().unwrap()]);
+        assert!(candidates("a=candidate:1 1 tcp 1 192.0.2.7 9 typ host").is_empty());
+        assert!(candidates("a=candidate:").is_empty());
     }
 }

@@ -19,6 +19,7 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_tungstenite::tungstenite::{
     Message, client::IntoClientRequest as _, http::HeaderValue, protocol::WebSocketConfig,
 };
+use tokio_tungstenite::{Connector, connect_async_tls_with_config};
 
 use crate::{
     config::Config,
@@ -94,6 +95,7 @@ pub struct Link {
     pub enrolment: Enrolment,
     pub clock: Arc<ServerClock>,
     pub http: reqwest::Client,
+    pub tls: Arc<rustls::ClientConfig>,
 }
 
 impl Link {
@@ -127,9 +129,10 @@ impl Link {
         let bearer = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|e| fail(e.to_string()))?;
         request.headers_mut().insert("authorization", bearer);
         let settings = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
-        let (mut socket, _) = tokio_tungstenite::connect_async_with_config(request, Some(settings), true)
+        let connector = Connector::Rustls(self.tls.clone());
+        let (mut socket, _) = connect_async_tls_with_config(request, Some(settings), true, Some(connector))
             .await
-            .map_err(|e| fail(e.to_string()))?;
+            .map_err(|e| enrol::trouble(&self.config, &e))?;
 
         // What was meant for the last connection is said anew after `Connected`.
         while say.try_recv().is_ok() {}

@@ -72,10 +72,8 @@ async fn serve(config: Config) -> Result<()> {
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .map_err(|source| ArchivistError::Listen { address: config.listen.to_string(), source })?;
-    let client = reqwest::Client::builder()
-        .connect_timeout(std::time::Duration::from_secs(5))
-        .build()
-        .map_err(|e| ArchivistError::Server { url: config.server_url.clone(), why: e.to_string() })?;
+    let tls = enrol::tls(&config, &keys)?;
+    let client = enrol::client(tls.clone(), &config)?;
     let enrolment = wait_for_enrolment(&client, &config, &keys).await?;
     let clock = Arc::new(ServerClock::default());
 
@@ -96,7 +94,7 @@ async fn serve(config: Config) -> Result<()> {
         .local_addr()
         .map_err(|source| ArchivistError::Listen { address: config.listen.to_string(), source })?;
     let served = tokio::spawn(async move { axum::serve(listener, router).await });
-    let link = Link { config, keys, enrolment, clock, http: client };
+    let link = Link { config, keys, enrolment, clock, http: client, tls: Arc::new(tls) };
     let mut linked = tokio::spawn(link.run(heard_tx, say_rx));
 
     println!("{}", serde_json::json!({ "ready": "lotse-archivist", "http": format!("http://{address}") }));
@@ -118,7 +116,7 @@ async fn wait_for_enrolment(
     let mut told = false;
     loop {
         match enrol::enrolment(client, config, keys).await {
-            Err(e @ ArchivistError::Server { .. }) => {
+            Err(e @ (ArchivistError::Server { .. } | ArchivistError::Distrusted { .. })) => {
                 if !std::mem::replace(&mut told, true) {
                     tracing::warn!("waiting: {e}");
                 }

@@ -75,6 +75,16 @@ pub struct Line {
     pub info: TrackInfo,
 }
 
+/// A relay for clients that reach the server by no other way (`RTCIceServer` of browsers).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[ts(export, export_to = "signal.ts")]
+pub struct IceServer {
+    pub urls: Vec<String>,
+    /// Ends at the time it begins with, seconds since 1970.
+    pub username: String,
+    pub credential: String,
+}
+
 /// The server's offer for one leg. The server always offers; the client answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[ts(export, export_to = "signal.ts")]
@@ -86,6 +96,10 @@ pub struct Offer {
     pub uplink: Vec<Line>,
     /// Lines on which it receives.
     pub downlink: Vec<Line>,
+    /// Relays the client may use besides the candidates in `sdp`; those of the first offer count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[ts(optional, as = "Option<Vec<IceServer>>")]
+    pub ice_servers: Vec<IceServer>,
 }
 
 /// The client's answer.

@@ -231,7 +231,7 @@ impl Leg {
             sdp.lines().filter_map(|line| line.strip_prefix("a=mid:")).map(|mid| mid.trim().to_owned()).collect();
         self.rev += 1;
         (self.stale, self.offer_open) = (false, true);
-        let mut offer = Offer { rev: self.rev, sdp, uplink: Vec::new(), downlink: Vec::new() };
+        let mut offer = Offer { rev: self.rev, sdp, uplink: Vec::new(), downlink: Vec::new(), ice_servers: Vec::new() };
         for uplink in &self.uplinks {
             let mid = mid(&mut self.connection, uplink.transceiver);
             offer.uplink.push(Line { mid, owner: self.who, info: uplink.info.clone() });

@@ -17,7 +17,11 @@ use lotse_sfu::{LegKind, Sfu, SfuError, SfuEvent};
 use tokio::sync::mpsc;
 
 use super::{hub::MediaAsk, push::Pusher};
-use crate::refusal::{Code, Language, Refusal};
+use crate::{
+    refusal::{Code, Language, Refusal},
+    store::now_ms,
+    turn::Turn,
+};
 
 /// Messages of the hub that may wait; the hub waits when it is full, because a gate must not be skipped.
 pub const QUEUE: usize = 1024;
@@ -63,14 +67,15 @@ struct Leg {
 
 pub struct Media {
     sfu: Sfu,
+    turn: Turn,
     asks: mpsc::Receiver<ToMedia>,
     events: mpsc::Receiver<SfuEvent>,
     rooms: HashMap<SessionId, Room>,
 }
 
 impl Media {
-    pub fn new(sfu: Sfu, events: mpsc::Receiver<SfuEvent>, asks: mpsc::Receiver<ToMedia>) -> Self {
-        Self { sfu, asks, events, rooms: HashMap::new() }
+    pub fn new(sfu: Sfu, turn: Turn, events: mpsc::Receiver<SfuEvent>, asks: mpsc::Receiver<ToMedia>) -> Self {
+        Self { sfu, turn, asks, events, rooms: HashMap::new() }
     }
 
     pub async fn run(mut self) {
@@ -176,7 +181,8 @@ impl Media {
 
     fn on_event(&mut self, event: SfuEvent) {
         match event {
-            SfuEvent::Offer { room, who, offer } => {
+            SfuEvent::Offer { room, who, mut offer } => {
+                offer.ice_servers = self.turn.servers(&who.to_string(), now_ms());
                 if let Some(leg) = self.leg(room, who) {
                     leg.offer = Some(offer.clone());
                     leg.say(ServerMessage::RtcOffer { session: room, offer });

@@ -151,8 +151,9 @@ fn fresh_code() -> Result<String, Error> {
     Ok(code)
 }
 
-/// Case, spaces and dashes do not matter to who types it.
+/// Case, spaces and dashes do not matter to who types it; a pin behind the dot is for the device.
 fn hash(code: &str) -> Vec<u8> {
+    let code = code.split('.').next().unwrap_or_default();
     let plain: String = code.chars().filter(|c| c.is_ascii_alphanumeric()).map(|c| c.to_ascii_uppercase()).collect();
     Digest::of(format!("lotse-pairing-v1 {plain}").as_bytes()).0.to_vec()
 }
@@ -169,6 +170,7 @@ mod tests {
             assert_eq!(code.as_bytes()[4], b'-');
             assert!(code.bytes().filter(|b| *b != b'-').all(|b| ALPHABET.contains(&b)), "{code}");
             assert_eq!(hash(&code), hash(&code.to_lowercase().replace('-', " ")));
+            assert_eq!(hash(&code), hash(&format!("{code}.dGhlIHBpbg")));
         }
     }
 }

@@ -193,7 +193,7 @@ fn unusable(path: &Path, e: &std::io::Error) -> Error {
 }
 
 /// A backup of the data folder must not carry the keys along.
-fn refuse_inside(keys: &Path, data: &Path) -> Result<(), Error> {
+pub fn refuse_inside(keys: &Path, data: &Path) -> Result<(), Error> {
     let absolute = |p: &Path| -> PathBuf {
         let full = std::path::absolute(p).unwrap_or_else(|_| p.to_owned());
         full.canonicalize().unwrap_or(full)

@@ -182,7 +182,7 @@ export class RtcSession {
 
   async #answer(offer: Offer): Promise<void> {
     if (!this.#wanted) return;
-    const pc = this.#pc ?? this.#connection();
+    const pc = this.#pc ?? this.#connection(offer.ice_servers ?? []);
     for (const line of [...offer.uplink, ...offer.downlink]) this.#lines.set(line.mid, line);
     await pc.setRemoteDescription({ type: 'offer', sdp: offer.sdp });
     if (pc !== this.#pc) return;
@@ -204,8 +204,8 @@ export class RtcSession {
     this.#showDownlinks(offer);
   }
 
-  #connection(): RTCPeerConnection {
-    const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle', rtcpMuxPolicy: 'require' });
+  #connection(iceServers: RTCIceServer[]): RTCPeerConnection {
+    const pc = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle', rtcpMuxPolicy: 'require' });
     this.#pc = pc;
     const channel = pc.createDataChannel(POINTER_CHANNEL, {
       negotiated: true,
