@@ -3,6 +3,7 @@
 #
 # Usage: tests/demo.sh       runs until Ctrl-C, or for DEMO_SECONDS=n; `make demo` sets up and builds first
 #        tests/demo.sh ports only says whether its ports are free
+#        LAN=1 (or LAN=ADDRESS): for phones on the same network, by TLS with an authority of its own (.demo-lan/)
 # Owns: the processes it starts, and .demo/ (data and logs, kept from start to start; remove it for a fresh demo).
 # Never: a process it did not start. Elsewhere: what the programs do; every setting here is a plain LOTSE_… variable.
 set -euo pipefail
@@ -13,7 +14,8 @@ PORT=${DEMO_PORT:-8080}              # page; archivist, wear pages: +1, +10, +11
 UDP=${DEMO_UDP:-40000}               # media; one port per core from here up
 SPEAKER=${DEMO_SPEAKER:-none}        # wav: what each technician hears goes to .demo/helmet-N/speaker.wav (6 MB a minute)
 BIN=${LOTSE_BIN:-$PWD/target/debug}
-HOME_DIR=$PWD/.demo
+LAN=${LAN:-}
+HOME_DIR=$PWD/.demo${LAN:+-lan}
 LOGS=$HOME_DIR/logs
 READY_SECONDS=60                     # a cold start on a busy machine
 
@@ -110,6 +112,14 @@ stop() {
 field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p" <<<"$2"; }
 
 # code NAME: the pairing code of a device; empty once it is paired
+# The address other machines on the network reach this one under: that of the way out, else the first that is not loopback.
+lan_address() {
+  local found
+  found=$(ip -4 route get 192.0.2.1 2>/dev/null | sed -n 's/.* src \([0-9.]*\).*/\1/p')
+  [ -n "$found" ] || found=$(hostname -I 2>/dev/null | tr ' ' '\n' | grep -m1 -E '^[0-9.]+$' || true)
+  printf '%s' "$found"
+}
+
 code() {
   local line
   line=$(grep '"kind":"pairing"' <<<"$SEED" | grep -F "\"name\":\"$1\"" || true)
@@ -123,9 +133,21 @@ mkdir -p "$LOGS"
 trap stop EXIT
 trap 'exit 0' INT TERM
 
+HOST=127.0.0.1
+URL=http://127.0.0.1:$PORT
+BEYOND=()
+if [ -n "$LAN" ]; then
+  HOST=$LAN
+  [ "$LAN" != 1 ] || HOST=$(lan_address)
+  [ -n "$HOST" ] || fail "this machine has no address that others could reach. Connect it to a network, or name one: LAN=192.168.1.5 make demo"
+  URL=https://$HOST:$PORT
+  BEYOND=(LOTSE_TLS_FROM=own-ca LOTSE_MEDIA_PUBLIC_IP="$HOST")
+fi
+
 server=(
   env
-  LOTSE_HTTP_LISTEN="127.0.0.1:$PORT"
+  "${BEYOND[@]}"
+  LOTSE_HTTP_LISTEN="$HOST:$PORT"
   LOTSE_DATA_DIR="$HOME_DIR/server"
   LOTSE_DATA_KEYS="$HOME_DIR/server-keys"
   LOTSE_MEDIA_UDP_PORT="$UDP"
@@ -133,11 +155,23 @@ server=(
   LOTSE_PAGES_DIR="$PWD/web-expert/dist"
   "$BIN/lotse-server"
 )
+# Made once: phones that trust it keep trusting it. A new address needs no new authority while it is a private one.
+[ -z "$LAN" ] || [ -s "$HOME_DIR/server-keys/tls-ca.key" ] || "${server[@]}" admin make-ca >>"$LOGS/server.log" 2>&1 || { last_words server; fail "the certificate authority could not be made"; }
 SEED=$("${server[@]}" admin seed-demo 2>>"$LOGS/server.log") || { last_words server; fail "the demo accounts could not be made. For a fresh start remove $HOME_DIR"; }
+# The demo's password is known to everybody and counts on loopback only. On a network each start from fresh has its own.
+if [ -n "$LAN" ]; then
+  [ -s "$HOME_DIR/password" ] || (umask 077 && LC_ALL=C tr -dc 'a-km-z2-9' </dev/urandom | head -c 12 >"$HOME_DIR/password" || true)
+  export LOTSE_NEW_PASSWORD
+  LOTSE_NEW_PASSWORD=$(cat "$HOME_DIR/password")
+  for account in "expert:Anton Weber:expert" "expert2:Lea Schmid:expert" "manager:Ines Lehner:manager" "admin:Nora Fuchs:administrator" "technician:Mara Krüger:technician"; do
+    IFS=: read -r user person role <<<"$account"
+    "${server[@]}" admin add-user "$user" --name "$person" --role "$role" >>"$LOGS/server.log" 2>&1 || { last_words server; fail "the account $user could not be given a password"; }
+  done
+fi
 start server "${server[@]}" serve
 
 start archivist env \
-  LOTSE_SERVER_URL="http://127.0.0.1:$PORT" \
+  LOTSE_SERVER_URL="$URL" \
   LOTSE_SERVER_PAIRING_CODE="$(code archivist)" \
   LOTSE_HTTP_LISTEN="127.0.0.1:$ARCHIVE" \
   LOTSE_DATA_DIR="$HOME_DIR/archivist" \
@@ -150,7 +184,7 @@ for i in 0 1; do
   speaker=none
   [ "$SPEAKER" != wav ] || speaker=wav:$HOME_DIR/$name/speaker.wav
   start "$name" env \
-    LOTSE_SERVER_URL="http://127.0.0.1:$PORT" \
+    LOTSE_SERVER_URL="$URL" \
     LOTSE_SERVER_PAIRING_CODE="$(code "$name")" \
     LOTSE_DATA_DIR="$HOME_DIR/$name/data" \
     LOTSE_CAMERA_SOURCE="file:${CLIPS[i]}" \
@@ -174,22 +208,24 @@ cat <<SUMMARY
 
   Lotse is running. Two technicians are calling.
 
-  Page                            http://127.0.0.1:$PORT
+  Page                            $URL
   Glasses helmet-1 (workshop)     http://127.0.0.1:${WEAR[0]}
   Glasses helmet-2 (bikes)        http://127.0.0.1:${WEAR[1]}
 
   Accounts: user, name, password
 SUMMARY
 while IFS= read -r line; do
-  [ -z "$line" ] || printf '    %-12s%-18s%s\n' "$(field user "$line")" "$(field name "$line")" "$(field password "$line")"
+  [ -z "$line" ] || printf '    %-12s%-18s%s\n' "$(field user "$line")" "$(field name "$line")" "${LOTSE_NEW_PASSWORD:-$(field password "$line")}"
 done <<<"$accounts"
+[ -z "$LAN" ] || printf '    %-12s%-18s%s\n' technician "Mara Krüger" "$LOTSE_NEW_PASSWORD"
+[ -z "$LAN" ] || "${server[@]}" admin how-to-reach
 cat <<SUMMARY
 
   Try: sign in as expert, take the call with "Take and record", then answer YES RECORD on the page
        of helmet-1. Put the pen on the picture, draw, press Enter; press STEP DONE at the glasses.
        End the call, then sign in as manager and replay it.
 
-  Logs in .demo/logs, data in .demo. ${DEMO_SECONDS:+Ends by itself after $DEMO_SECONDS s. }Ctrl-C ends everything.
+  Logs and data in ${HOME_DIR#"$PWD/"}. ${DEMO_SECONDS:+Ends by itself after $DEMO_SECONDS s. }Ctrl-C ends everything.
 
 SUMMARY
 

@@ -19,6 +19,7 @@ PACKAGES=(
   espeak-ng ffmpeg                                             # the voices of the footage
   fonts-inter                                                  # footage and pictures
   chromium iproute2                                            # browser tests, the network namespace they run in
+  nftables coturn                                              # networks with NAT and without UDP, a relay through them
   python3 python3-pip                                          # fetches the pinned wheels below
 )
 

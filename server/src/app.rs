@@ -77,6 +77,7 @@ pub struct Started {
 
 /// Opens everything. What an operator can mend comes back with its remedy.
 pub async fn start(config: Config, stop: Stop) -> Result<Started, Error> {
+    lotse_trust::use_ring();
     let listen = config.http.listen;
     let listener = TcpListener::bind(listen).await.map_err(|e| {
         let remedy = match e.kind() {

@@ -1,28 +1,207 @@
-//! `lotse-server doctor`: looks at settings, folders, keys, ports and every stored log, and says what to mend.
+//! `lotse-server doctor`: looks at settings, folders, keys, every stored log, ports, certificate and clock, and says what to mend.
+//!
+//! One line per finding, `ok` or `NOT OK` with the next step, in German or English; `--json` gives the same to machines.
+//! Works beside a running server and without one. Never: changes anything but a file it writes and removes to try a disk.
+
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    path::Path,
+    time::{Duration, Instant, SystemTime},
+};
 
 use lotse_protocol::id::CaseId;
+use lotse_trust::{Facts, look_at};
+use serde_json::json;
 use sqlx::Row as _;
 
 use crate::{
     admin::print,
-    config::Config,
+    config::{Config, TlsFrom},
     error::Error,
+    reach::language,
+    refusal::Language,
     store::{Store, case::CaseState, keys::ServerKeys, organisation, stored},
+    tls,
 };
 
-/// Prints one JSON line per finding. `Err`: something must be mended; what was found first is the message.
-pub async fn run(config: &Config) -> Result<(), Error> {
+/// Less than this and a day of sealed items may not fit, bytes: 2 GiB.
+const LITTLE: u64 = 2 << 30;
+/// Written to see how fast the disk is; events are flushed one by one, so it must not take seconds.
+const TRIAL: usize = 8 << 20;
+const SLOW: Duration = Duration::from_secs(4);
+/// Fewer days on a certificate that nobody renews by itself.
+const FEW_DAYS: i64 = 14;
+/// A clock before this build is wrong: 1 January 2026, seconds since 1970.
+const BUILT: u64 = 1_767_225_600;
+const STUN_PORT_DEFAULT: u16 = 3478;
+
+/// What was found, in both languages; `remedy` is empty when all is well.
+struct Finding {
+    what: &'static str,
+    ok: bool,
+    en: String,
+    de: String,
+}
+
+fn fine(what: &'static str, en: impl Into<String>, de: impl Into<String>) -> Finding {
+    Finding { what, ok: true, en: en.into(), de: de.into() }
+}
+
+fn wrong(what: &'static str, en: impl Into<String>, de: impl Into<String>) -> Finding {
+    Finding { what, ok: false, en: en.into(), de: de.into() }
+}
+
+/// Prints all findings. `false`: something must be mended.
+pub async fn run(config: &Config, as_json: bool) -> Result<bool, Error> {
+    let language = language();
+    let mut well = true;
+    let mut say = |finding: Finding| -> Result<(), Error> {
+        well &= finding.ok;
+        let text = if language == Language::De { &finding.de } else { &finding.en };
+        if as_json {
+            return print(&json!({ "kind": "doctor", "what": finding.what, "ok": finding.ok, "found": text }));
+        }
+        let mark = match (finding.ok, language) {
+            (true, _) => "ok      ",
+            (false, Language::En) => "NOT OK  ",
+            (false, Language::De) => "FEHLER  ",
+        };
+        writeln!(std::io::stdout(), "{mark}{:<14}{text}", finding.what).map_err(Error::from)
+    };
+    say(clock(SystemTime::now()))?;
+    say(disk(&config.data.dir))?;
+    for finding in stored_things(config).await {
+        say(finding)?;
+    }
+    let running = tokio::net::TcpListener::bind(config.http.listen).await.err();
+    say(match &running {
+        None => fine("http", format!("{} is free", config.http.listen), format!("{} ist frei", config.http.listen)),
+        Some(e) if e.kind() == std::io::ErrorKind::AddrInUse => fine(
+            "http",
+            format!("{} is in use: fine if that is lotse-server itself", config.http.listen),
+            format!("{} ist belegt: richtig, falls das lotse-server selbst ist", config.http.listen),
+        ),
+        Some(e) => wrong(
+            "http",
+            format!("{}: {e}. Choose an address of this machine in http.listen", config.http.listen),
+            format!("{}: {e}. In http.listen eine Adresse dieses Rechners wählen", config.http.listen),
+        ),
+    })?;
+    let runs = running.is_some();
+    for finding in certificate(config, runs).await {
+        say(finding)?;
+    }
+    for finding in media(config, runs).await {
+        say(finding)?;
+    }
+    for finding in relays(config).await {
+        say(finding)?;
+    }
+    Ok(well)
+}
+
+fn clock(now: SystemTime) -> Finding {
+    let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    if seconds < BUILT {
+        return wrong(
+            "clock",
+            "is years behind: certificates and logins will fail. Set it, and let the system keep it by NTP",
+            "geht Jahre nach: Zertifikate und Anmeldungen schlagen fehl. Stellen, und per NTP stellen lassen",
+        );
+    }
+    fine("clock", "is plausible", "ist plausibel")
+}
+
+/// Space, and how long a flushed write takes.
+fn disk(dir: &Path) -> Finding {
+    let shown = dir.display();
+    let tried = (|| {
+        std::fs::create_dir_all(dir)?;
+        let probe = dir.join(".doctor");
+        let begin = Instant::now();
+        let written = std::fs::File::create(&probe).and_then(|mut file| {
+            file.write_all(&vec![0x5a; TRIAL])?;
+            file.sync_all()
+        });
+        // Removed even when it could not be filled.
+        let _ = std::fs::remove_file(&probe);
+        written?;
+        Ok((begin.elapsed(), free(dir)?))
+    })();
+    match tried {
+        Err(e) => {
+            let e: std::io::Error = e;
+            wrong(
+                "disk",
+                format!("{shown}: {e}. Give the folder to the user lotse-server runs as, and free space there"),
+                format!("{shown}: {e}. Den Ordner dem Benutzer von lotse-server geben und dort Platz schaffen"),
+            )
+        }
+        Ok((_, free)) if free < LITTLE => wrong(
+            "disk",
+            format!("{shown} has only {} MiB free. Make room, or move [data] dir", free >> 20),
+            format!("{shown} hat nur {} MiB frei. Platz schaffen oder [data] dir verlegen", free >> 20),
+        ),
+        Ok((took, _)) if took > SLOW => wrong(
+            "disk",
+            format!(
+                "{shown}: 8 MiB took {:.1} s to be safe. Marks and messages will lag: use a faster disk",
+                took.as_secs_f64()
+            ),
+            format!(
+                "{shown}: 8 MiB brauchten {:.1} s. Markierungen und Nachrichten hinken nach: schnellere Platte nehmen",
+                took.as_secs_f64()
+            ),
+        ),
+        Ok((took, free)) => {
+            let speed = TRIAL as f64 / took.as_secs_f64().max(1e-6) / 1e6;
+            let (gib, speed) = (free >> 30, speed.round());
+            fine(
+                "disk",
+                format!("{shown}: {gib} GiB free, {speed} MB/s"),
+                format!("{shown}: {gib} GiB frei, {speed} MB/s"),
+            )
+        }
+    }
+}
+
+fn free(dir: &Path) -> std::io::Result<u64> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let path = std::ffi::CString::new(dir.as_os_str().as_bytes())?;
+    let mut stat = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: `path` is a C string and `stat` a place for the answer, both alive during the call.
+    if unsafe { libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) } != 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: the call succeeded, so all fields were written.
+    let stat = unsafe { stat.assume_init() };
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Keys, database, and every log. The first thing that is broken ends this part: what follows would only repeat it.
+async fn stored_things(config: &Config) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if let Err(e) = look_into(config, &mut found).await {
+        found.push(wrong("data", e.to_string(), format!("{e} (Meldung des Programms, englisch)")));
+    }
+    found
+}
+
+async fn look_into(config: &Config, found: &mut Vec<Finding>) -> Result<(), Error> {
     let store = Store::open(config).await?;
-    say("data folder", format!("{} can be written", config.data.dir.display()))?;
     let keys = ServerKeys::open(config, &store.pool).await?;
-    say("keys", format!("{} belongs to this data; the server's key is {}", config.data.keys.display(), keys.public()))?;
+    let (dir, key) = (config.data.keys.display(), keys.public());
+    found.push(fine(
+        "keys",
+        format!("{dir} belongs to this data; the server's key is {key}"),
+        format!("{dir} gehört zu diesen Daten; der Schlüssel des Servers ist {key}"),
+    ));
     let sound: String = sqlx::query("pragma quick_check").fetch_one(&store.pool).await?.try_get(0)?;
     if sound != "ok" {
         return Err(Error::operator(format!("the database is damaged: {sound}"), "Restore a backup."));
     }
-    say("database", "is sound".into())?;
     let facts = organisation::verify(&store.pool, &keys).await?;
-    say("organisation log", format!("{facts} entries verify"))?;
     let rows = sqlx::query("select id, number from cases order by id").fetch_all(&store.pool).await?;
     for row in &rows {
         let id: CaseId = stored("case id", row.try_get::<String, _>(0)?.parse())?;
@@ -31,15 +210,159 @@ pub async fn run(config: &Config) -> Result<(), Error> {
             Error::operator(e, "Compare with a backup; keep this folder as it is for whoever examines it.")
         })?;
     }
-    say("cases", format!("{} logs verify", rows.len()))?;
-    match tokio::net::TcpListener::bind(config.http.listen).await {
-        Ok(_) => say("http.listen", format!("{} is free", config.http.listen)),
-        Err(e) => {
-            say("http.listen", format!("{} is taken ({e}): fine if that is lotse-server itself", config.http.listen))
-        }
-    }
+    let cases = rows.len();
+    found.push(fine(
+        "logs",
+        format!("database is sound; {facts} entries of the organisation and {cases} cases verify"),
+        format!("Datenbank in Ordnung; {facts} Einträge der Organisation und {cases} Fälle sind stimmig"),
+    ));
+    Ok(())
 }
 
-fn say(what: &str, found: String) -> Result<(), Error> {
-    print(&serde_json::json!({ "kind": "doctor", "what": what, "found": found }))
+/// Names and days of the certificate: as shown on the public address when the server runs, else as it would be shown.
+async fn certificate(config: &Config, runs: bool) -> Vec<Finding> {
+    let url = config.url(config.http.listen);
+    let Some(rest) = url.strip_prefix("https://") else { return Vec::new() };
+    let host = crate::config::host_of(&url).to_owned();
+    let port = rest.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(443);
+    let published = match tls::published(config) {
+        Ok(published) => published,
+        Err(e) => return vec![wrong("certificate", e.to_string(), format!("{e} (Meldung des Programms, englisch)"))],
+    };
+    let facts = if runs || config.tls.from == TlsFrom::None {
+        match look_at(&host, port, published.as_ref().map(|p| p.pin)).await {
+            Err(e) => {
+                return vec![wrong(
+                    "certificate",
+                    format!("{url} does not answer: {e}. Forward that port to http.listen, and let the name lead here"),
+                    format!(
+                        "{url} antwortet nicht: {e}. Den Port auf http.listen weiterleiten, den Namen hierher zeigen lassen"
+                    ),
+                )];
+            }
+            // Whether the certificate is trusted by those who use it, a machine with its own authority file knows best.
+            Ok(seen) => match seen.fault {
+                Some(fault) => {
+                    return vec![wrong(
+                        "certificate",
+                        format!("{url}: {fault}"),
+                        format!("{url}: {}", fault.sentence(true)),
+                    )];
+                }
+                None => seen.facts,
+            },
+        }
+    } else if config.tls.from == TlsFrom::Files {
+        match std::fs::read(&config.tls.cert).ok().and_then(|pem| lotse_trust::first_facts(&pem)) {
+            Some(facts) => Some(facts),
+            None => {
+                let path = config.tls.cert.display();
+                return vec![wrong(
+                    "certificate",
+                    format!(
+                        "tls.cert = {path}: holds no certificate that can be read. Name a PEM file that this user may read"
+                    ),
+                    format!(
+                        "tls.cert = {path}: enthält kein lesbares Zertifikat. Eine PEM-Datei nennen, die dieser Benutzer lesen darf"
+                    ),
+                )];
+            }
+        }
+    } else {
+        None
+    };
+    facts.map(|facts| judge(&facts, &host, config.tls.from == TlsFrom::OwnCa)).into_iter().collect()
+}
+
+fn judge(facts: &Facts, host: &str, renews: bool) -> Finding {
+    let (days, names) = (facts.days_left(SystemTime::now()), facts.names.join(", "));
+    if days < 0 {
+        return wrong("certificate", "has run out. Renew it", "ist abgelaufen. Erneuern");
+    }
+    if !facts.is_for(host) {
+        return wrong(
+            "certificate",
+            format!("is for {names}, but people ask for {host}. Get one for that name, or correct http.public_url"),
+            format!(
+                "gilt für {names}, gefragt wird aber nach {host}. Eines für diesen Namen besorgen oder http.public_url berichtigen"
+            ),
+        );
+    }
+    if days < FEW_DAYS && !renews {
+        return wrong(
+            "certificate",
+            format!("runs out in {days} days. Renew it; new files are taken by themselves"),
+            format!("läuft in {days} Tagen ab. Erneuern; neue Dateien werden von selbst übernommen"),
+        );
+    }
+    fine("certificate", format!("for {names}, {days} days left"), format!("für {names}, noch {days} Tage gültig"))
+}
+
+/// Each media port, asked by its public address.
+async fn media(config: &Config, runs: bool) -> Vec<Finding> {
+    let first = config.media.udp_port;
+    if first == 0 {
+        return vec![fine(
+            "media",
+            "udp_port = 0: any free port, so none can be asked",
+            "udp_port = 0: irgendein freier Port, keiner prüfbar",
+        )];
+    }
+    if !runs {
+        return vec![fine(
+            "media",
+            "start lotse-server, then ask again: its ports answer only while it runs",
+            "lotse-server starten und noch einmal fragen: die Ports antworten nur, während er läuft",
+        )];
+    }
+    let workers = match config.media.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        count => count,
+    };
+    let mut found = Vec::new();
+    for ip in &config.media.public_ip {
+        for port in (first..=u16::MAX).take(workers) {
+            let at = SocketAddr::new(*ip, port);
+            let asked = tokio::task::spawn_blocking(move || lotse_sfu::probe(at)).await;
+            found.push(match asked {
+                Ok(Ok(())) => fine("media", format!("UDP {at} answers"), format!("UDP {at} antwortet")),
+                Ok(Err(e)) => wrong(
+                    "media",
+                    format!("UDP {at}: {e}. Open and forward that port to this machine; media over TCP must do until then"),
+                    format!("UDP {at}: {e}. Den Port öffnen und hierher weiterleiten; bis dahin muss Bild und Ton über TCP gehen"),
+                ),
+                Err(e) => wrong("media", e.to_string(), e.to_string()),
+            });
+        }
+    }
+    found
+}
+
+/// Each coturn, asked whether it is there.
+async fn relays(config: &Config) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for url in config.turn.urls.iter().filter(|url| url.starts_with("turn:")) {
+        let place = url.trim_start_matches("turn:").split('?').next().unwrap_or_default().to_owned();
+        let (host, port) = match place.rsplit_once(':') {
+            Some((host, port)) => (host.to_owned(), port.parse().unwrap_or(STUN_PORT_DEFAULT)),
+            None => (place.clone(), STUN_PORT_DEFAULT),
+        };
+        let asked = match tokio::net::lookup_host((host.trim_matches(['[', ']']), port)).await.map(|mut all| all.next())
+        {
+            Ok(Some(at)) => tokio::task::spawn_blocking(move || lotse_sfu::probe(at))
+                .await
+                .unwrap_or_else(|e| Err(std::io::Error::other(e))),
+            Ok(None) => Err(std::io::Error::other("the name leads nowhere")),
+            Err(e) => Err(e),
+        };
+        found.push(match asked {
+            Ok(()) => fine("turn", format!("{url} answers"), format!("{url} antwortet")),
+            Err(e) => wrong(
+                "turn",
+                format!("{url}: {e}. Start coturn with the settings of `lotse-server admin turn-config`, and open its port"),
+                format!("{url}: {e}. coturn mit den Einstellungen von `lotse-server admin turn-config` starten und seinen Port öffnen"),
+            ),
+        });
+    }
+    found
 }

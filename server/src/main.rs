@@ -30,8 +30,12 @@ enum Command {
     /// Accounts, devices, demo data.
     #[command(subcommand)]
     Admin(Admin),
-    /// Examine settings, keys and every stored log.
-    Doctor,
+    /// Examine settings, disk, keys, every stored log, ports and certificate. Exit code 1: something must be mended.
+    Doctor {
+        /// One JSON line per finding.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[tokio::main]
@@ -57,7 +61,10 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
     let config = Config::load(arguments.config.as_deref(), |name| std::env::var(name).ok())?;
     match arguments.command {
         Command::Admin(command) => admin::run(&config, command).await,
-        Command::Doctor => doctor::run(&config).await,
+        Command::Doctor { json } => match doctor::run(&config, json).await? {
+            true => Ok(()),
+            false => Err(Error::operator("something must be mended", "Each line marked as not ok says how.")),
+        },
         Command::Serve => {
             let started = app::start(config, shutdown::on_signals()?).await?;
             let url = started.app.config.url(started.http);

@@ -304,7 +304,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
         let write = |name: &str| {
-            let made = rcgen_pair(name);
+            let made = pair(name);
             std::fs::write(&cert, made.0).expect("written");
             std::fs::write(&key, made.1).expect("written");
         };
@@ -318,7 +318,7 @@ mod tests {
         kept.refresh(now);
         assert_eq!(names(&kept), ["one.example.org"]);
         // Half replaced: the key does not fit yet.
-        std::fs::write(&cert, rcgen_pair("half.example.org").0).expect("written");
+        std::fs::write(&cert, pair("half.example.org").0).expect("written");
         kept.refresh(now);
         assert_eq!(names(&kept), ["one.example.org"]);
         write("second.example.org");
@@ -329,21 +329,10 @@ mod tests {
         assert_eq!(names(&kept), ["second.example.org"]);
     }
 
-    /// Certificate and key in PEM, through the files of an authority of its own.
-    fn rcgen_pair(name: &str) -> (String, String) {
-        let dir = tempfile::tempdir().expect("a folder");
-        Authority::make(&[name.to_owned()], SystemTime::now()).expect("made").save(dir.path()).expect("saved");
-        let read = |file: &str| std::fs::read_to_string(dir.path().join(file)).expect("there");
-        let authority = Authority::open(dir.path()).expect("readable").expect("there");
+    /// Certificate and key in PEM.
+    fn pair(name: &str) -> (String, String) {
+        let authority = Authority::make(&[name.to_owned()], SystemTime::now()).expect("made");
         let leaf = authority.leaf(&[name.to_owned()], SystemTime::now()).expect("a leaf");
-        let _ = read("tls-ca.crt");
-        (pem("CERTIFICATE", &leaf.chain[0]), pem("PRIVATE KEY", leaf.key.secret_der()))
-    }
-
-    fn pem(kind: &str, der: &[u8]) -> String {
-        use base64::{Engine as _, engine::general_purpose::STANDARD};
-        let text = STANDARD.encode(der);
-        let lines: Vec<&str> = (0..text.len()).step_by(64).map(|n| &text[n..text.len().min(n + 64)]).collect();
-        format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", lines.join("\n"))
+        (leaf.chain_pem(), leaf.key_pem())
     }
 }

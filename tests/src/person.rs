@@ -442,7 +442,14 @@ pub async fn token(http: &reqwest::Client, url: &str, device: &str, key: &Signin
 }
 
 pub fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(60)).build().unwrap()
+    client_with(None)
+}
+
+/// Speaks TLS with whom this pin names.
+pub fn client_with(pin: Option<lotse_trust::Pin>) -> reqwest::Client {
+    let tls = lotse_trust::client_config(pin).unwrap();
+    let builder = reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls);
+    builder.timeout(std::time::Duration::from_secs(60)).build().unwrap()
 }
 
 /// The reply, or the refusal it holds: every failed reply must have the one shape.

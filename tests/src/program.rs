@@ -114,6 +114,12 @@ impl Program {
         self.env.push((key.into(), value.into()));
     }
 
+    /// Settings of these sections, as set for the next start.
+    pub fn settings_of<const N: usize>(&self, sections: [&str; N]) -> Vec<(String, String)> {
+        let of = |key: &str| sections.iter().any(|section| key.starts_with(&format!("LOTSE_{section}_")));
+        self.env.iter().filter(|(key, _)| of(key)).cloned().collect()
+    }
+
     /// From the next start on, this folder is a disk of its own of so many MB, with what lay in the folder. It ends with the
     /// program. Only the program sees it; tests look through [`Program::path_inside`].
     pub fn on_small_disk(&mut self, folder: &Path, megabytes: u32) {

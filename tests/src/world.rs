@@ -52,6 +52,7 @@ impl World {
 
     /// Nothing runs yet.
     pub fn planned(seed: u64) -> Self {
+        lotse_trust::use_ring();
         let folder = tempfile::Builder::new().prefix("lotse-world-").tempdir().unwrap();
         let (http, archive) = (free_port(), free_port());
         let url = format!("http://127.0.0.1:{http}");
@@ -101,12 +102,15 @@ impl World {
     }
 
     /// What an administrator types beside the running server; what it prints.
-    async fn admin(&self, words: &[&str]) -> String {
+    pub async fn admin(&self, words: &[&str]) -> String {
         let words: Vec<&str> = std::iter::once("admin").chain(words.iter().copied()).collect();
         let mut admin = Program::new("admin", "lotse-server", &words, &[], self.folder.path());
         admin.set("LOTSE_DATA_DIR", &self.path("server").display().to_string());
         admin.set("LOTSE_DATA_KEYS", &self.path("server-keys").display().to_string());
         admin.set("LOTSE_NEW_PASSWORD", PASSWORD);
+        for (key, value) in self.server.settings_of(["TLS", "TURN", "MEDIA"]) {
+            admin.set(&key, &value);
+        }
         let (code, out, err) = admin.run_to_end().await;
         assert_eq!(code, Some(0), "{words:?}: {err}");
         out

@@ -239,9 +239,10 @@ impl Media {
         let (pc, connected) = (self.pc.clone(), self.connected.clone());
         tokio::spawn(async move {
             tokio::time::sleep(UDP_FIRST).await;
-            if connected.load(Ordering::Relaxed) {
+            if connected.load(Ordering::Relaxed) || candidates.is_empty() {
                 return;
             }
+            tracing::info!("no way by UDP yet: trying media over TCP as well");
             for candidate in candidates {
                 let init = RTCIceCandidateInit { candidate, ..Default::default() };
                 if let Err(e) = pc.add_ice_candidate(init).await {

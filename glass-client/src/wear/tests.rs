@@ -67,6 +67,7 @@ async fn picture(socket: &mut Socket, kind: u8) -> Vec<u8> {
 #[tokio::test]
 async fn the_page_comes_alone_and_needs_nothing_from_elsewhere() {
     let (wear, _asked) = page();
+    lotse_trust::use_ring();
     let client = reqwest::Client::new();
     for (path, kind) in [
         ("/", "text/html"),
@@ -94,6 +95,7 @@ async fn the_page_comes_alone_and_needs_nothing_from_elsewhere() {
 
 #[tokio::test]
 async fn a_looker_gets_display_camera_and_state_and_its_words_are_answered() {
+    lotse_trust::use_ring();
     let (wear, asked) = page();
     let mut heard = core(asked);
     wear.present(Bytes::from_static(b"first"));
@@ -149,6 +151,7 @@ async fn strangers_are_refused() {
             other => panic!("{origin}: {other:?}"),
         }
     }
+    lotse_trust::use_ring();
     let client = reqwest::Client::new();
     let say = format!("{}/say/CALL", wear.url());
     assert_eq!(client.post(&say).send().await.expect("answer").status(), 403);

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::{config::Config, keys::Keys};
+use crate::{config::Config, enrol, keys::Keys};
 
 /// Below this much free space a recording of a day may not fit, bytes: 10 GiB.
 const LITTLE: u64 = 10 << 30;
@@ -46,11 +46,16 @@ pub async fn run(config: &Config) -> bool {
             ),
         ),
     }
+    let client = Keys::open(&config.keys).and_then(|keys| enrol::client(enrol::tls(config, &keys)?, config));
     let url = format!("{}/healthz", config.server_url);
-    match reqwest::get(&url).await {
+    let answer = match client {
+        Ok(client) => client.get(&url).send().await.map_err(|e| enrol::trouble(config, &e)),
+        Err(e) => Err(e),
+    };
+    match answer {
         Ok(r) if r.status().is_success() => say(true, "server", format!("{} answers", config.server_url)),
         Ok(r) => say(false, "server", format!("{url}: {}. Look at the server's log.", r.status())),
-        Err(e) => say(false, "server", format!("{e}. Start lotse-server or correct [server] url.")),
+        Err(e) => say(false, "server", e.to_string()),
     }
     well
 }

@@ -72,6 +72,7 @@ impl Chromium {
 
     /// Evaluates an expression in the page and gives its value.
     async fn evaluate(&self, expression: String) -> Value {
+        lotse_trust::use_ring();
         let pages: Vec<Value> = reqwest::get(&self.url).await.unwrap().json().await.unwrap();
         let page = pages.iter().find(|p| p["type"] == "page").expect("chromium has a page");
         let address = page["webSocketDebuggerUrl"].as_str().unwrap();

@@ -7,6 +7,15 @@ import type { Pseudonym, Signature, TrackId } from "./ids";
 export type Codec = "vp8" | "h264" | "opus";
 
 /**
+ * A relay for clients that reach the server by no other way (`RTCIceServer` of browsers).
+ */
+export type IceServer = { urls: Array<string>, 
+/**
+ * Ends at the time it begins with, seconds since 1970.
+ */
+username: string, credential: string, };
+
+/**
  * One leg between a participant and the server, as measured over the last second.
  */
 export type Leg = { who: Pseudonym, connected: boolean, 
@@ -47,7 +56,11 @@ uplink: Array<Line>,
 /**
  * Lines on which it receives.
  */
-downlink: Array<Line>, };
+downlink: Array<Line>, 
+/**
+ * Relays the client may use besides the candidates in `sdp`; those of the first offer count.
+ */
+ice_servers?: Array<IceServer>, };
 
 /**
  * The client's answer.

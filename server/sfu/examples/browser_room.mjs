@@ -1,12 +1,13 @@
 // Drives real Chromium against the room of `browser_room.rs`: publishes a voice, receives VP8, with tracks that come and go mid-call.
-// Usage: node browser_room.mjs ROOM_BINARY CLIP.ivf   (playwright-core must be resolvable; CHROMIUM names another browser)
+// Usage: node browser_room.mjs ROOM_BINARY CLIP.ivf [tcp]   (playwright-core must be resolvable; CHROMIUM names another browser)
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { createRequire } from 'node:module';
 const { chromium } = createRequire(process.env.PLAYWRIGHT ?? import.meta.url)('playwright-core');
 
-const [binary, clip] = process.argv.slice(2);
-const room = spawn(binary, [clip], { stdio: ['pipe', 'pipe', 'inherit'] });
+const [binary, clip, way] = process.argv.slice(2);
+// The network decides by itself where ROOM_IP names another machine; ICE_SERVERS (JSON) are relays for the page.
+const room = spawn(binary, way && !process.env.ROOM_IP ? [clip, way] : [clip], { stdio: ['pipe', 'pipe', 'inherit'] });
 const tell = (message) => room.stdin.write(JSON.stringify(message) + '\n');
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
@@ -18,8 +19,8 @@ page.on('console', (message) => console.error('page:', message.text()));
 page.on('pageerror', (error) => console.error('page error:', error.message));
 await page.route('**/*', (route) => route.fulfill({ contentType: 'text/html', body: '<body></body>' }));
 await page.goto('http://localhost/');
-await page.evaluate(async () => {
-  const pc = (window.pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' }));
+await page.evaluate(async (iceServers) => {
+  const pc = (window.pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle', iceServers }));
   window.pointer = pc.createDataChannel('pointer', { negotiated: true, id: 1, ordered: false, maxRetransmits: 0 });
   const mic = (await navigator.mediaDevices.getUserMedia({ audio: true })).getAudioTracks()[0];
   window.times = {};
@@ -44,17 +45,17 @@ await page.evaluate(async () => {
   };
   window.look = async () => {
     const inbound = [], out = [];
-    let profile, rtt;
+    let profile, rtt, protocol;
     for (const s of (await pc.getStats()).values()) {
       if (s.type === 'inbound-rtp') inbound.push({ kind: s.kind, mid: s.mid, frames: s.framesDecoded, packets: s.packetsReceived, nack: s.nackCount, pli: s.pliCount, lost: s.packetsLost, freezes: s.freezeCount });
       if (s.type === 'outbound-rtp') out.push({ kind: s.kind, packets: s.packetsSent });
       if (s.type === 'transport') profile = s.srtpCipher;
-      if (s.type === 'candidate-pair' && s.nominated) rtt = s.currentRoundTripTime;
+      if (s.type === 'candidate-pair' && s.nominated) { rtt = s.currentRoundTripTime; const all = await pc.getStats(); const local = all.get(s.localCandidateId); protocol = local?.candidateType === 'relay' ? 'relay' : local?.protocol; }
     }
     const times = Object.fromEntries(Object.entries(window.times).map(([mid, t]) => [mid, { n: t.length, onGrid: t.every((x) => (x - 1000) % 3000 === 0) }]));
-    return { state: pc.connectionState, channel: window.pointer.readyState, profile, rtt, inbound, out, times };
+    return { state: pc.connectionState, channel: window.pointer.readyState, profile, rtt, protocol, inbound, out, times };
   };
-});
+}, JSON.parse(process.env.ICE_SERVERS ?? '[]'));
 
 let last = {};
 let offers = 0;
@@ -84,6 +85,7 @@ tell({ join: true });
 await seconds(4);
 let seen = await look();
 check('connected with GCM', seen.state === 'connected' && seen.profile === 'SRTP_AEAD_AES_128_GCM');
+check(`media over ${way ?? 'udp'}`, seen.protocol === (way ?? 'udp'));
 check('picture decoded', videos(seen).length === 1 && videos(seen)[0].frames > 60);
 check('every frame has the publisher\'s time', Object.values(seen.times).every((t) => t.n > 30 && t.onGrid));
 check('glasses heard', seen.inbound.some((s) => s.kind === 'audio' && s.packets > 100));

@@ -13,11 +13,12 @@ use std::{
 };
 
 use common::world::{person, track};
-use common::{Client, Inbox};
+use common::{Client, Inbox, door};
 use lotse_protocol::id::{Pseudonym, SessionId};
 use lotse_protocol::signal::{RtcAnswer, TrackInfo, TrackSource};
 use lotse_sfu::{LegKind, SfuConfig, SfuEvent, start};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use uuid::Uuid;
 
 const BROWSER: u128 = 100;
@@ -75,10 +76,17 @@ async fn main() {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("warn,rtc=error,webrtc=error").init();
     let file = std::env::args().nth(1).expect("usage: browser_room CLIP.ivf");
     let clip = frames(&std::fs::read(file).expect("the clip"));
-    let loopback = std::net::IpAddr::from([127, 0, 0, 1]);
+    // ROOM_IP: an address that others reach; media over TCP is offered there as well.
+    let named = std::env::var("ROOM_IP").ok();
+    let loopback = named.as_deref().unwrap_or("127.0.0.1").parse().expect("an address");
+    // With `tcp` no datagram arrives: the UDP sockets are bound to another address than the offers name.
+    let over_tcp = std::env::args().nth(2).is_some_and(|word| word == "tcp");
+    let door = TcpListener::bind((loopback, 0)).await.expect("listens");
+    let tcp_port = Some(door.local_addr().expect("bound").port()).filter(|_| over_tcp || named.is_some());
+    let bind = if over_tcp { std::net::IpAddr::from([127, 0, 0, 2]) } else { loopback };
     let (sfu, mut events) =
-        start(SfuConfig { bind: loopback, public: vec![loopback], tcp_port: None, udp_port: 0, workers: 1 })
-            .expect("an SFU");
+        start(SfuConfig { bind, public: vec![loopback], tcp_port, udp_port: 0, workers: 1 }).expect("an SFU");
+    tokio::spawn(door::serve(door, sfu.clone()));
     let room = SessionId(Uuid::new_v4());
     let (line_in, mut lines) = tokio::sync::mpsc::channel(16);
     std::thread::spawn(move || {
@@ -93,7 +101,7 @@ async fn main() {
         for n in add.drain(..) {
             let who = person(n);
             let (main, voice) = (track(TrackSource::Main), track(TrackSource::Voice));
-            let client = Client::new().await;
+            let client = if over_tcp { Client::over_tcp().await } else { Client::new().await };
             let inbox = client.inbox.clone();
             glasses.push(Glasses { who, client: Some(client), inbox, main: main.clone(), voice: voice.clone() });
             sfu.join(room, who, LegKind::Person, vec![main, voice]).await.expect("joins");

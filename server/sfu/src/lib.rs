@@ -19,6 +19,7 @@ mod keytap;
 mod leg;
 mod path;
 mod pointer;
+mod probe;
 mod publisher;
 mod room;
 mod rooms;
@@ -50,6 +51,7 @@ use tcp::Streams;
 use worker::{State, Worker};
 
 pub use error::SfuError;
+pub use probe::probe;
 pub use tcp::{FirstBytes, first_bytes};
 
 /// Tracks one participant may announce.

@@ -72,6 +72,11 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Binding<'_>> {
 }
 
 impl Binding<'_> {
+    /// A question of no leg: neither a name nor a proof.
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.ufrag.is_none() && self.integrity_at.is_none()
+    }
+
     /// Whether MESSAGE-INTEGRITY was made with this password.
     pub(crate) fn is_genuine(&self, password: &str, crypto: &dyn RTCCrypto) -> bool {
         let Some(at) = self.integrity_at else { return false };

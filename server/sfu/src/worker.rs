@@ -22,8 +22,10 @@ use rtc::sansio::Protocol;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 use tokio::sync::mpsc;
 
+use crate::budget::Budget;
 use crate::command::{Command, Shared};
 use crate::path::Route;
+use crate::probe;
 use crate::{SfuEvent, engine::Engine, history::Packet, leg::Leg, room::Room, socket::Outlet, stun, tcp::Streams};
 
 /// Place of a leg in its worker.
@@ -107,6 +109,7 @@ pub(crate) struct State {
     pub(crate) burst: Vec<Packet>,
     pub(crate) outbox: Vec<(Route, BytesMut)>,
     pub(crate) streams: Streams,
+    probe_budget: Budget,
     /// Legs that have ended in this turn, and why.
     pub(crate) ended: Vec<(LegId, &'static str)>,
 }
@@ -127,6 +130,7 @@ impl State {
             burst: Vec::new(),
             outbox: Vec::new(),
             streams,
+            probe_budget: Budget::new(probe::ANSWERS_PER_SECOND),
             ended: Vec::new(),
         }
     }
@@ -182,6 +186,13 @@ impl State {
         };
         if binding.class == stun::Class::Response {
             return self.by_address.get(&from).copied();
+        }
+        if binding.is_anonymous() {
+            if self.probe_budget.take(now) {
+                let answer = probe::answer(binding.transaction, from);
+                self.outbox.push((Route::Udp(from), answer[..].into()));
+            }
+            return None;
         }
         let id = self.genuine(&binding, Route::Udp(from), now)?;
         self.by_address.insert(from, id);

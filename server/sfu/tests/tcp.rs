@@ -9,38 +9,17 @@ use common::{
     world::{LIMIT, World, person, track, vp8},
 };
 use lotse_protocol::signal::TrackSource;
-use lotse_sfu::{FirstBytes, LegKind, Sfu, SfuEvent, first_bytes};
+use lotse_sfu::{FirstBytes, LegKind, SfuEvent, first_bytes};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
 
-/// Hands connections over as the HTTPS port does.
-async fn serve(listener: TcpListener, sfu: Sfu) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else { return };
-        let sfu = sfu.clone();
-        tokio::spawn(async move {
-            let mut bytes = [0; 2_048];
-            loop {
-                let n = stream.peek(&mut bytes).await.unwrap_or(0);
-                match first_bytes(&bytes[..n]) {
-                    FirstBytes::Request(len) => {
-                        return drop(sfu.adopt(stream.into_std().expect("a socket"), &bytes[..len]));
-                    }
-                    FirstBytes::TooFew if n > 0 => tokio::time::sleep(Duration::from_millis(5)).await,
-                    _ => return,
-                }
-            }
-        });
-    }
-}
-
 async fn world() -> (World, std::net::SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("listens");
     let at = listener.local_addr().expect("bound");
     let world = World::with_tcp(Some(at.port()));
-    tokio::spawn(serve(listener, world.sfu.clone()));
+    tokio::spawn(door::serve(listener, world.sfu.clone()));
     (world, at)
 }
 

@@ -500,6 +500,7 @@ impl Scene {
 }
 
 pub(crate) fn http() -> reqwest::Client {
+    lotse_trust::use_ring();
     reqwest::Client::builder().no_proxy().build().expect("a client")
 }
 

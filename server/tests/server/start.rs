@@ -107,7 +107,7 @@ async fn a_changed_byte_in_a_stored_log_is_found_by_the_doctor() {
     pool.close().await;
     let said = world.program(&["doctor"]).output().expect("runs");
     assert!(!said.status.success());
-    assert!(String::from_utf8_lossy(&said.stderr).contains("does not verify"));
+    assert!(String::from_utf8_lossy(&said.stdout).contains("does not verify"));
 }
 
 #[tokio::test]

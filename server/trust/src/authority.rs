@@ -13,6 +13,7 @@ use std::{
     time::SystemTime,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints,
@@ -56,6 +57,29 @@ pub struct Leaf {
     pub key: PrivateKeyDer<'static>,
     /// When the next one is due.
     pub renew_at: SystemTime,
+}
+
+impl Leaf {
+    /// Certificate and authority as a file.
+    pub fn chain_pem(&self) -> String {
+        self.chain.iter().map(|der| pem_text("CERTIFICATE", der)).collect()
+    }
+
+    /// The key as a file.
+    pub fn key_pem(&self) -> String {
+        pem_text("PRIVATE KEY", self.key.secret_der())
+    }
+}
+
+/// RFC 7468.
+fn pem_text(kind: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let mut out = format!("-----BEGIN {kind}-----\n");
+    for at in (0..text.len()).step_by(64) {
+        out.push_str(&text[at..text.len().min(at + 64)]);
+        out.push('\n');
+    }
+    out + &format!("-----END {kind}-----\n")
 }
 
 fn broken(e: impl std::fmt::Display) -> TrustError {

@@ -71,6 +71,12 @@ impl Facts {
     }
 }
 
+/// The first certificate of a PEM file.
+pub fn first_facts(pem: &[u8]) -> Option<Facts> {
+    use rustls::pki_types::pem::PemObject as _;
+    Facts::of(&CertificateDer::from_pem_slice(pem).ok()?).ok()
+}
+
 fn address(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
         4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),

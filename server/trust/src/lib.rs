@@ -11,7 +11,7 @@ mod pin;
 
 pub use authority::{Authority, Leaf};
 pub use client::client_config;
-pub use facts::{Facts, Seen, look_at};
+pub use facts::{Facts, Seen, first_facts, look_at};
 pub use fault::Fault;
 pub use pin::{Pin, split_code};
 
@@ -30,7 +30,13 @@ pub enum TrustError {
     BadPin,
 }
 
-/// The one crypto provider, named always, because none is set for the whole process.
+/// The one crypto provider.
 pub fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// Names the provider for the whole process: `reqwest` asks for it even where it speaks no TLS. Again does no harm.
+pub fn use_ring() {
+    // An error says that one is named already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -118,13 +118,8 @@ impl Peer {
     pub(crate) async fn login(url: &str, user: &str) -> Self {
         let key = SigningKey::from_bytes(&rand::random());
         let body = json!({ "user": user, "password": "lotse-demo", "device_key": public_key(&key) });
-        let reply = reqwest::Client::new()
-            .post(format!("{url}/api/v1/login"))
-            .header("origin", url)
-            .json(&body)
-            .send()
-            .await
-            .unwrap();
+        let reply =
+            http_client().post(format!("{url}/api/v1/login")).header("origin", url).json(&body).send().await.unwrap();
         assert!(reply.status().is_success());
         let cookie = reply.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
         Self::connect(url, key, Proof::Cookie(cookie)).await
@@ -202,7 +197,7 @@ impl Peer {
     }
 
     pub(crate) async fn request(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> reqwest::Response {
-        let mut request = reqwest::Client::new().request(method, format!("{}{path}", self.url));
+        let mut request = http_client().request(method, format!("{}{path}", self.url));
         request = match &self.proof {
             Proof::Bearer(token) => request.bearer_auth(token),
             Proof::Cookie(cookie) => request.header("cookie", cookie).header("origin", &self.url),
@@ -317,7 +312,7 @@ impl Peer {
 }
 
 async fn post(url: &str, path: &str, body: Value) -> Value {
-    let http = reqwest::Client::new();
+    let http = http_client();
     let reply = http.post(format!("{url}/api/v1/devices/{path}")).json(&body).send().await.unwrap();
     assert!(reply.status().is_success(), "{path}: {}", reply.text().await.unwrap());
     reply.json().await.unwrap()
@@ -332,4 +327,9 @@ async fn token(url: &str, key: &SigningKey, device: &str) -> String {
 
 pub(crate) fn now_us() -> i64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as i64
+}
+
+fn http_client() -> reqwest::Client {
+    lotse_trust::use_ring();
+    reqwest::Client::new()
 }

@@ -5,6 +5,7 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+pub mod door;
 pub mod relay;
 pub mod world;
 
