@@ -34,18 +34,19 @@ ip netns add "$server" 2>/dev/null || { echo "beyond: network namespaces need ro
 ip netns add "$client"
 ip netns add "$router"
 for ns in "$server" "$client" "$router"; do ip -n "$ns" link set lo up; done
-ip link add pub type veth peer name up netns "$router" 2>/dev/null && ip link set pub netns "$server"
-ip link add cli type veth peer name down netns "$router" && ip link set cli netns "$client"
+ip link add pub type veth peer name wan netns "$router" 2>/dev/null && ip link set pub netns "$server"
+ip link add cli type veth peer name lan netns "$router" && ip link set cli netns "$client"
 ip -n "$server" addr add 203.0.113.7/24 dev pub
 ip -n "$server" addr add 203.0.113.8/24 dev pub
 ip -n "$server" link set pub up
+ip -n "$server" route add default via 203.0.113.1
 ip -n "$client" addr add 192.168.7.2/24 dev cli
 ip -n "$client" link set cli up
 ip -n "$client" route add default via 192.168.7.1
-ip -n "$router" addr add 203.0.113.1/24 dev up
-ip -n "$router" link set up up
-ip -n "$router" addr add 192.168.7.1/24 dev down
-ip -n "$router" link set down up
+ip -n "$router" addr add 203.0.113.1/24 dev wan
+ip -n "$router" link set wan up
+ip -n "$router" addr add 192.168.7.1/24 dev lan
+ip -n "$router" link set lan up
 ip netns exec "$router" sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'
 
 # allow RULE...: NAT as at home, and of what the client begins only what the rules let through
@@ -55,7 +56,7 @@ allow() {
   ip netns exec "$router" nft -f - <<NFT
 flush ruleset
 table ip home {
-  chain out { type nat hook postrouting priority 100; oifname "up" masquerade; }
+  chain out { type nat hook postrouting priority 100; oifname "wan" masquerade; }
   chain pass { type filter hook forward priority 0; policy drop; ct state established,related accept; $rules }
 }
 NFT
@@ -118,7 +119,7 @@ printf '#!/bin/sh\nexec ip netns exec %s env ROOM_IP=203.0.113.7 %s "$@"\n' "$se
 chmod +x "$work/room"
 # watch WAY: a real Chromium in the client's network gets the picture by that way
 watch() {
-  ROOM_IP=203.0.113.7 PLAYWRIGHT=$PWD/tests/browser/package.json ip netns exec "$client" node server/sfu/examples/browser_room.mjs "$work/room" "$work/clip.ivf" "$1" >"$work/chromium-$1.log" 2>&1 || fail "Chromium by $1"
+  ROOM_IP=203.0.113.7 PLAYWRIGHT=$PWD/tests/browser/package.json ip netns exec "$client" node server/sfu/examples/browser_room.mjs "$work/room" "$work/clip.ivf" "$1" >"$work/chromium-$1.log" 2>&1 || { cat "$work/chromium-$1.log" >&2; fail "Chromium by $1"; }
 }
 allow 'ip protocol { tcp, udp }'
 watch udp

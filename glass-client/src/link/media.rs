@@ -40,8 +40,8 @@ use webrtc::{
         track_remote::{TrackRemote, TrackRemoteEvent},
     },
     peer_connection::{
-        PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCPeerConnectionState,
-        RTCSessionDescription, Registry, SettingEngineBuilder, SrtpProtectionProfile,
+        PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceConnectionState,
+        RTCPeerConnectionState, RTCSessionDescription, Registry, SettingEngineBuilder, SrtpProtectionProfile,
     },
 };
 
@@ -58,8 +58,8 @@ const REPAIR: u16 = 512;
 const CHECKS: u16 = 75;
 
 /// The start that UDP has over TCP. Both work in most places, and the core keeps the first that answers; TCP makes a picture wait
-/// for every lost packet. On a good network UDP is through in a tenth of this, and where it is blocked nobody notices the rest.
-const UDP_FIRST: Duration = Duration::from_millis(300);
+/// for every lost packet. UDP is through after one check, 200 ms and a round trip; where it is blocked nobody notices the rest.
+const UDP_FIRST: Duration = Duration::from_millis(500);
 
 /// What a connection reports.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ pub struct Media {
     session: SessionId,
     pc: Arc<dyn PeerConnection>,
     lanes_bound: bool,
-    connected: Arc<AtomicBool>,
+    way_found: Arc<AtomicBool>,
     events: mpsc::Sender<(u64, MediaEvent)>,
     generation: u64,
 }
@@ -92,22 +92,25 @@ struct Handler {
     events: mpsc::Sender<(u64, MediaEvent)>,
     generation: u64,
     voices: VoiceSink,
-    connected: Arc<AtomicBool>,
+    way_found: Arc<AtomicBool>,
 }
 
 #[async_trait::async_trait]
 impl PeerConnectionEventHandler for Handler {
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
         let event = match state {
-            RTCPeerConnectionState::Connected => {
-                self.connected.store(true, Ordering::Relaxed);
-                MediaEvent::Connected
-            }
+            RTCPeerConnectionState::Connected => MediaEvent::Connected,
             RTCPeerConnectionState::Failed | RTCPeerConnectionState::Disconnected => MediaEvent::Failed,
             _ => return,
         };
         // The app ends before its connections: nobody is left to tell.
         let _ = self.events.send((self.generation, event)).await;
+    }
+
+    async fn on_ice_connection_state_change(&self, state: RTCIceConnectionState) {
+        if state == RTCIceConnectionState::Connected {
+            self.way_found.store(true, Ordering::Relaxed);
+        }
     }
 
     async fn on_track(&self, track: Arc<dyn TrackRemote>) {
@@ -166,8 +169,8 @@ impl Media {
                 SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
             ])
             .build();
-        let connected = Arc::new(AtomicBool::new(false));
-        let handler = Handler { events: events.clone(), generation, voices, connected: connected.clone() };
+        let way_found = Arc::new(AtomicBool::new(false));
+        let handler = Handler { events: events.clone(), generation, voices, way_found: way_found.clone() };
         let pc = PeerConnectionBuilder::new()
             .with_media_engine(media_engine()?)
             .with_setting_engine(settings)
@@ -198,7 +201,7 @@ impl Media {
                 }
             }
         });
-        Ok(Self { session, pc, lanes_bound: false, connected, events, generation })
+        Ok(Self { session, pc, lanes_bound: false, way_found, events, generation })
     }
 
     pub fn session(&self) -> SessionId {
@@ -236,10 +239,10 @@ impl Media {
 
     /// Tries media over TCP as well, [`UDP_FIRST`] later and beside UDP, unless that has connected by then.
     fn dial_later(&self, candidates: Vec<String>) {
-        let (pc, connected) = (self.pc.clone(), self.connected.clone());
+        let (pc, way_found) = (self.pc.clone(), self.way_found.clone());
         tokio::spawn(async move {
             tokio::time::sleep(UDP_FIRST).await;
-            if connected.load(Ordering::Relaxed) || candidates.is_empty() {
+            if way_found.load(Ordering::Relaxed) || candidates.is_empty() {
                 return;
             }
             tracing::info!("no way by UDP yet: trying media over TCP as well");

@@ -84,12 +84,20 @@ await seconds(1);
 tell({ join: true });
 await seconds(4);
 let seen = await look();
+// A busy machine takes longer; what never comes fails all the same.
+for (let n = 0; n < 20 && !(last.heard > 100 && videos(seen)[0]?.frames > 60); n += 1) { await seconds(1); seen = await look(); }
 check('connected with GCM', seen.state === 'connected' && seen.profile === 'SRTP_AEAD_AES_128_GCM');
 check(`media over ${way ?? 'udp'}`, seen.protocol === (way ?? 'udp'));
 check('picture decoded', videos(seen).length === 1 && videos(seen)[0].frames > 60);
 check('every frame has the publisher\'s time', Object.values(seen.times).every((t) => t.n > 30 && t.onGrid));
 check('glasses heard', seen.inbound.some((s) => s.kind === 'audio' && s.packets > 100));
 check('browser voice arrives at the glasses', last.heard > 100);
+if (process.env.ROOM_IP) {
+  // What is asked here is the way; tracks that come and go are asked on one machine.
+  await browser.close();
+  room.kill();
+  process.exit(failures.length ? 1 : 0);
+}
 await page.evaluate(() => window.pointer.send('{"t":"off"}'));
 tell({ glasses: 2 });
 await seconds(4);

@@ -334,7 +334,8 @@ impl State {
             while let Some(datagram) = leg.connection.poll_write() {
                 let to = datagram.transport.peer_addr;
                 match datagram.transport.transport_protocol {
-                    TransportProtocol::TCP => drop(streams.queue(to, &datagram.message)),
+                    // A goodbye that finds no room is noticed as silence.
+                    TransportProtocol::TCP => _ = streams.queue(to, &datagram.message),
                     _ => outbox.push((Route::Udp(to), datagram.message)),
                 }
             }

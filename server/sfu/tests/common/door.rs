@@ -16,7 +16,8 @@ pub async fn serve(listener: TcpListener, sfu: Sfu) {
                 let n = stream.peek(&mut bytes).await.unwrap_or(0);
                 match first_bytes(&bytes[..n]) {
                     FirstBytes::Request(len) => {
-                        return drop(sfu.adopt(stream.into_std().expect("a socket"), &bytes[..len]));
+                        sfu.adopt(stream.into_std().expect("a socket"), &bytes[..len]);
+                        return;
                     }
                     FirstBytes::TooFew if n > 0 => tokio::time::sleep(Duration::from_millis(5)).await,
                     _ => return,
