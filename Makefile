@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
-# Only the network namespace of one browser test needs root.
+# Only the network namespaces of two browser tests need root.
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH)
 
 PROGRAMS := lotse-server lotse-archivist lotse-glass lotse-verify
@@ -54,10 +54,12 @@ test-quick: build ## unit tests, Rust and TypeScript, and the footage
 test-product: build ## the whole product: real programs, bad networks, power cuts
 	cargo test --locked --workspace $(PRODUCT_TESTS)
 
-test-browser: build ## the story in a real browser, then again without any network
+test-browser: build ## the story in a real browser, again without any network, and through real networks
 	cd tests/browser
 	npm test
 	$(ROOT) bash ./offline.sh
+	cargo build --locked --workspace --examples
+	$(ROOT) bash ./beyond.sh
 
 check: setup-checks $(PAGES) ## format, lint, types, licences, bindings, dependency rules, shell scripts
 	for script in $(SCRIPTS); do bash -n "$$script"; done

@@ -20,14 +20,16 @@ use crate::{
 /// How long sources may take to deliver.
 const TRIAL: Duration = Duration::from_millis(1_500);
 
-/// Prints a line per check. `false` if one failed.
-pub async fn check(config: &Config) -> bool {
+/// Prints a line per check; `as_json`: an object. `false` if one failed.
+pub async fn check(config: &Config, as_json: bool) -> bool {
     let mut well = true;
-    let mut say = |what: &str, result: Result<String, GlassError>| match result {
-        Ok(words) => println!("ok      {what}: {words}"),
-        Err(e) => {
-            well = false;
-            println!("failed  {what}: {e}");
+    let mut say = |what: &str, result: Result<String, GlassError>| {
+        let (ok, found) = result.map_or_else(|e| (false, e.to_string()), |words| (true, words));
+        well &= ok;
+        if as_json {
+            println!("{}", serde_json::json!({ "kind": "doctor", "what": what, "ok": ok, "found": found }));
+        } else {
+            println!("{} {what}: {found}", if ok { "ok     " } else { "NOT OK " });
         }
     };
     let profile = Profile::load(&config.device.profile);

@@ -29,8 +29,12 @@ struct Cli {
 enum Command {
     /// Run until Ctrl-C.
     Run,
-    /// Check settings, encoders, camera, sound and the way to the server.
-    Doctor,
+    /// Check settings, encoders, camera, sound and the way to the server. Exit code 1: something must be mended.
+    Doctor {
+        /// One JSON line per finding.
+        #[arg(long)]
+        json: bool,
+    },
     /// Write every screen of the display in both languages as pictures.
     HudGallery {
         folder: PathBuf,
@@ -68,9 +72,9 @@ fn start(cli: Cli) -> Result<bool, GlassError> {
             runtime.shutdown_timeout(std::time::Duration::from_secs(2));
             result.map(|()| true)
         }
-        Command::Doctor => {
+        Command::Doctor { json } => {
             let config = settings()?;
-            Ok(runtime()?.block_on(doctor::check(&config)))
+            Ok(runtime()?.block_on(doctor::check(&config, json)))
         }
         Command::HudGallery { folder, picture } => {
             let picture = picture.map(|p| open(&p)).transpose()?;

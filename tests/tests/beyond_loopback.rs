@@ -140,3 +140,71 @@ async fn the_own_authority_is_handed_out_by_plain_path_and_tls_settings_without_
     assert_eq!(code, Some(1));
     assert!(said.contains("names no domain"), "{said}");
 }
+
+/// What `doctor` of the server says, beside the running server or without it.
+async fn doctor(world: &World, more: &[(&str, &str)]) -> (Option<i32>, Vec<Value>) {
+    let mut doctor =
+        lotse_tests::program::Program::new("doctor", "lotse-server", &["doctor", "--json"], &[], world.folder.path());
+    for (key, value) in world.server.settings_of(["HTTP", "TLS", "TURN", "MEDIA", "DATA"]) {
+        doctor.set(&key, &value);
+    }
+    for (key, value) in more {
+        doctor.set(key, value);
+    }
+    let (code, out, _) = doctor.run_to_end().await;
+    (code, out.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
+/// The findings that are not well.
+fn wrong(found: &[Value]) -> Vec<&str> {
+    found.iter().filter(|f| f["ok"] == false).filter_map(|f| f["what"].as_str()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_names_what_must_be_mended_and_only_that() {
+    let (mut world, _) = world_with_own_ca(37).await;
+    let media = std::net::UdpSocket::bind("127.0.0.1:0").expect("binds").local_addr().expect("bound").port();
+    world.server.set("LOTSE_MEDIA_UDP_PORT", &media.to_string());
+    world.server.set("LOTSE_MEDIA_WORKERS", "1");
+    world.server.start().await;
+    let (code, found) = doctor(&world, &[]).await;
+    assert_eq!((code, wrong(&found)), (Some(0), vec![]), "{found:#?}");
+    assert!(
+        found.iter().any(|f| f["what"] == "certificate") && found.iter().any(|f| f["what"] == "media"),
+        "{found:#?}"
+    );
+    // The port that was named is not the one the server has.
+    let other =
+        std::net::UdpSocket::bind("127.0.0.1:0").expect("binds").local_addr().expect("bound").port().to_string();
+    let (code, found) = doctor(&world, &[("LOTSE_MEDIA_UDP_PORT", &other)]).await;
+    assert_eq!((code, wrong(&found)), (Some(1), vec!["media"]), "{found:#?}");
+    // A name the certificate is not for.
+    let port = port(&world).to_string();
+    let localhost = format!("https://127.0.0.3:{port}");
+    let (code, found) = doctor(&world, &[("LOTSE_HTTP_PUBLIC_URL", &localhost)]).await;
+    assert_eq!((code, wrong(&found)), (Some(1), vec!["certificate"]), "{found:#?}");
+    // No coturn there.
+    let (code, found) = doctor(&world, &[("LOTSE_TURN_URLS", &format!("turn:127.0.0.1:{other}"))]).await;
+    assert_eq!((code, wrong(&found)), (Some(1), vec!["turn"]), "{found:#?}");
+    world.server.stop().await;
+    // A folder that cannot be written, whoever asks: its parent is a file.
+    let file = world.path("file");
+    std::fs::write(&file, "x").expect("written");
+    let below = file.join("data").display().to_string();
+    let (code, found) = doctor(&world, &[("LOTSE_DATA_DIR", &below)]).await;
+    assert_eq!((code, wrong(&found)), (Some(1), vec!["disk", "data"]), "{found:#?}");
+    // A certificate file that has run out.
+    let authority = Authority::make(&["127.0.0.1".to_owned()], SystemTime::now()).expect("made");
+    let leaf = authority.leaf(&["127.0.0.1".to_owned()], SystemTime::now() - secs(40 * 24 * 3600)).expect("a leaf");
+    let (cert, key) = (world.path("old.pem"), world.path("old.key"));
+    std::fs::write(&cert, leaf.chain_pem()).expect("written");
+    std::fs::write(&key, leaf.key_pem()).expect("written");
+    let files = [
+        ("LOTSE_TLS_FROM", "files".to_owned()),
+        ("LOTSE_TLS_CERT", cert.display().to_string()),
+        ("LOTSE_TLS_KEY", key.display().to_string()),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(k, v)| (*k, v.as_str())).collect();
+    let (code, found) = doctor(&world, &files).await;
+    assert_eq!((code, wrong(&found)), (Some(1), vec!["certificate"]), "{found:#?}");
+}

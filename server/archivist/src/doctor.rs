@@ -9,11 +9,15 @@ use crate::{config::Config, enrol, keys::Keys};
 /// Below this much free space a recording of a day may not fit, bytes: 10 GiB.
 const LITTLE: u64 = 10 << 30;
 
-/// Prints one line for each thing looked at. Returns whether all is well.
-pub async fn run(config: &Config) -> bool {
+/// Prints one line for each thing looked at; `as_json`: one object. Returns whether all is well.
+pub async fn run(config: &Config, as_json: bool) -> bool {
     let mut well = true;
     let mut say = |ok: bool, what: &str, detail: String| {
-        println!("{} {what}: {detail}", if ok { "ok   " } else { "WRONG" });
+        if as_json {
+            println!("{}", serde_json::json!({ "kind": "doctor", "what": what, "ok": ok, "found": detail }));
+        } else {
+            println!("{} {what}: {detail}", if ok { "ok     " } else { "NOT OK " });
+        }
         well &= ok;
     };
     match try_folder(&config.data) {

@@ -34,8 +34,12 @@ struct Arguments {
 enum Command {
     /// Run until stopped.
     Serve,
-    /// Look at everything a recording needs.
-    Doctor,
+    /// Look at everything a recording needs. Exit code 1: something must be mended.
+    Doctor {
+        /// One JSON line per finding.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[tokio::main]
@@ -54,7 +58,9 @@ async fn main() -> ExitCode {
     };
     let done = match arguments.command {
         Command::Serve => serve(config).await,
-        Command::Doctor => return if doctor::run(&config).await { ExitCode::SUCCESS } else { ExitCode::FAILURE },
+        Command::Doctor { json } => {
+            return if doctor::run(&config, json).await { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -15,7 +15,7 @@ use crate::{
 };
 
 pub(crate) async fn run(plan: &Plan) -> Value {
-    let config = SfuConfig { bind: address(), public_ip: address(), udp_port: 0, workers: 1 };
+    let config = SfuConfig { bind: address(), public: vec![address()], tcp_port: None, udp_port: 0, workers: 1 };
     let (sfu, mut events) = start(config).expect("an SFU");
     let mut loader = Loader::start(plan).await;
     let room = SessionId(Uuid::new_v4());
