@@ -178,10 +178,10 @@ async fn the_doctor_names_what_must_be_mended_and_only_that() {
         std::net::UdpSocket::bind("127.0.0.1:0").expect("binds").local_addr().expect("bound").port().to_string();
     let (code, found) = doctor(&world, &[("LOTSE_MEDIA_UDP_PORT", &other)]).await;
     assert_eq!((code, wrong(&found)), (Some(1), vec!["media"]), "{found:#?}");
-    // A name the certificate is not for.
+    // A public address under which nobody answers.
     let port = port(&world).to_string();
-    let localhost = format!("https://127.0.0.3:{port}");
-    let (code, found) = doctor(&world, &[("LOTSE_HTTP_PUBLIC_URL", &localhost)]).await;
+    let nowhere = format!("https://127.0.0.3:{port}");
+    let (code, found) = doctor(&world, &[("LOTSE_HTTP_PUBLIC_URL", &nowhere)]).await;
     assert_eq!((code, wrong(&found)), (Some(1), vec!["certificate"]), "{found:#?}");
     // No coturn there.
     let (code, found) = doctor(&world, &[("LOTSE_TURN_URLS", &format!("turn:127.0.0.1:{other}"))]).await;
