@@ -41,9 +41,10 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-/// One of our programs, as `make` built it.
+/// One of our programs, as `make` built it; `LOTSE_PROGRAMS` names another folder, for a long run that a build must not disturb.
 pub fn binary(name: &str) -> PathBuf {
-    let path = root().join("target/debug").join(name);
+    let folder = std::env::var_os("LOTSE_PROGRAMS").map_or_else(|| root().join("target/debug"), PathBuf::from);
+    let path = folder.join(name);
     assert!(path.exists(), "{} is not built: run `make build` first", path.display());
     path
 }
