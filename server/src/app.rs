@@ -19,6 +19,7 @@ use crate::{
     config::Config,
     error::Error,
     front::{Came, Front},
+    http::health::Readiness,
     limits::Limits,
     live::{
         hub::{Hub, HubHandle},
@@ -65,6 +66,7 @@ pub struct App {
     /// The listener is on this machine only.
     pub on_loopback: bool,
     pub stop: Stop,
+    pub readiness: Readiness,
 }
 
 /// A server that listens and has not yet been told to serve.
@@ -138,6 +140,7 @@ pub async fn start(config: Config, stop: Stop) -> Result<Started, Error> {
             .build()
             .map_err(|e| Error::Us(format!("http client: {e}")))?,
         next_conn: AtomicU64::new(1),
+        readiness: Readiness::default(),
         stop,
     });
     Ok(Started { app, http, udp, listener })

@@ -21,6 +21,7 @@ pub struct Config {
     pub archive: Archive,
     pub pages: Pages,
     pub turn: Turn,
+    pub metrics: Metrics,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,8 +121,14 @@ pub struct Pages {
     pub dir: PathBuf,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// On this machine; empty: no metrics.
+    pub listen: String,
+}
+
 /// `section.key` of every setting there is.
-pub const KEYS: [&str; 18] = [
+pub const KEYS: [&str; 19] = [
     "http.listen",
     "http.public_url",
     "tls.from",
@@ -140,6 +147,7 @@ pub const KEYS: [&str; 18] = [
     "archive.url",
     "pages.dir",
     "turn.urls",
+    "metrics.listen",
 ];
 
 /// Where certificates come from when ACME is asked for without saying whom.
@@ -198,8 +206,10 @@ impl Config {
             },
             pages: Pages { dir: source.text("pages.dir", "")?.into() },
             turn: Turn { urls: source.list("turn.urls", "", "an address such as turn:turn.example.com:3478")? },
+            metrics: Metrics { listen: source.text("metrics.listen", "")? },
         };
         source.check(&config)?;
+        lotse_operations::metrics::address(&config.metrics.listen)?;
         Ok(config)
     }
 

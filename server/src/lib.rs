@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod backup;
 pub mod caller;
 pub mod config;
 pub mod doctor;
@@ -13,6 +14,7 @@ pub mod front;
 pub mod http;
 pub mod limits;
 pub mod live;
+pub mod metrics;
 pub mod reach;
 pub mod refusal;
 pub mod router;

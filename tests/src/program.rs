@@ -41,9 +41,10 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-/// One of our programs, as `make` built it.
+/// One of our programs, as `make` built it; `LOTSE_PROGRAMS` names another folder, for a long run that a build must not disturb.
 pub fn binary(name: &str) -> PathBuf {
-    let path = root().join("target/debug").join(name);
+    let folder = std::env::var_os("LOTSE_PROGRAMS").map_or_else(|| root().join("target/debug"), PathBuf::from);
+    let path = folder.join(name);
     assert!(path.exists(), "{} is not built: run `make build` first", path.display());
     path
 }
@@ -102,6 +103,21 @@ impl Program {
             args: args.iter().map(|a| (*a).into()).collect(),
             env: env.iter().map(|(k, v)| ((*k).into(), v.clone())).collect(),
             log: folder.join(format!("{name}.log")),
+            small_disk: None,
+            child: None,
+            ready: Value::Null,
+        }
+    }
+
+    /// The same program with the same settings, doing something else beside it.
+    pub fn beside(&self, name: &str, args: &[&str]) -> Self {
+        let log = self.log.with_file_name(format!("{name}.log"));
+        Self {
+            name: name.into(),
+            binary: self.binary.clone(),
+            args: args.iter().map(|a| (*a).into()).collect(),
+            env: self.env.clone(),
+            log,
             small_disk: None,
             child: None,
             ready: Value::Null,
