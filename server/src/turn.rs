@@ -126,7 +126,7 @@ fn settings(config: &Config, secret: &str, external: Option<IpAddr>) -> String {
         lines.push("allow-loopback-peers".to_owned());
     }
     lines.extend(config.media.public_ip.iter().map(|ip| format!("allowed-peer-ip={ip}")));
-    if config.media.public_ip.iter().any(|ip| *ip == IpAddr::V4(Ipv4Addr::LOCALHOST)) {
+    if config.media.public_ip.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)) {
         lines.push("# The server is on loopback: this serves trials on one machine only.".to_owned());
     }
     lines.join("\n") + "\n"

@@ -81,7 +81,7 @@ async fn certificate_files_are_taken_and_what_is_wrong_with_them_is_seen() {
     let mut world = World::planned(33);
     let (cert, key) = (world.path("cert.pem"), world.path("key.pem"));
     let name = "lotse.example.org".to_owned();
-    let authority = Authority::make(&[name.clone()], SystemTime::now()).expect("made");
+    let authority = Authority::make(std::slice::from_ref(&name), SystemTime::now()).expect("made");
     let write = |age: Duration| {
         let leaf = authority.leaf(&[name.clone(), "127.0.0.1".into()], SystemTime::now() - age).expect("a leaf");
         std::fs::write(&cert, leaf.chain_pem()).expect("written");

@@ -407,7 +407,7 @@ mod tests {
     #[test]
     fn the_server_address_is_read_from_its_candidate() {
         let sdp = "v=0\r\na=candidate:1 1 udp 2130706431 192.0.2.7 40000 typ host\r\n";
-        assert_eq!(candidates(sdp), ["192.0.2.7:40000".parse().unwrap()]);
+        assert_eq!(candidates(sdp), [SocketAddr::from(([192, 0, 2, 7], 40_000))]);
         assert!(candidates("a=candidate:1 1 tcp 1 192.0.2.7 9 typ host").is_empty());
         assert!(candidates("a=candidate:").is_empty());
     }

@@ -68,7 +68,7 @@ mod tests {
 
     fn at(port: u16) -> Route {
         let address = SocketAddr::from(([192, 0, 2, 1], port));
-        if port % 2 == 0 { Route::Tcp(address) } else { Route::Udp(address) }
+        if port.is_multiple_of(2) { Route::Tcp(address) } else { Route::Udp(address) }
     }
 
     #[test]

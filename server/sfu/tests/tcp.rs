@@ -5,7 +5,7 @@ mod common;
 use std::{net::Ipv4Addr, time::Duration};
 
 use common::{
-    AUDIO_LEVEL, Client,
+    AUDIO_LEVEL, Client, door,
     world::{LIMIT, World, person, track, vp8},
 };
 use lotse_protocol::signal::TrackSource;
