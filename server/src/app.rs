@@ -18,6 +18,7 @@ use tokio::{
 use crate::{
     config::Config,
     error::Error,
+    http::health::Readiness,
     limits::Limits,
     live::{
         hub::{Hub, HubHandle},
@@ -60,6 +61,7 @@ pub struct App {
     /// The listener is on this machine only.
     pub on_loopback: bool,
     pub stop: Stop,
+    pub readiness: Readiness,
 }
 
 /// A server that listens and has not yet been told to serve.
@@ -132,6 +134,7 @@ pub async fn start(config: Config, stop: Stop) -> Result<Started, Error> {
             .build()
             .map_err(|e| Error::Us(format!("http client: {e}")))?,
         next_conn: AtomicU64::new(1),
+        readiness: Readiness::default(),
         stop,
     });
     Ok(Started { app, http, udp, listener })

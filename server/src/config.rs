@@ -19,6 +19,7 @@ pub struct Config {
     pub media: Media,
     pub archive: Archive,
     pub pages: Pages,
+    pub metrics: Metrics,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,8 +53,14 @@ pub struct Pages {
     pub dir: PathBuf,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// On this machine; empty: no metrics.
+    pub listen: String,
+}
+
 /// `section.key` of every setting there is.
-pub const KEYS: [&str; 9] = [
+pub const KEYS: [&str; 10] = [
     "http.listen",
     "http.public_url",
     "data.dir",
@@ -63,6 +70,7 @@ pub const KEYS: [&str; 9] = [
     "media.public_ip",
     "archive.url",
     "pages.dir",
+    "metrics.listen",
 ];
 
 impl Config {
@@ -104,8 +112,10 @@ impl Config {
                 url: source.text("archive.url", "http://127.0.0.1:8081")?.trim_end_matches('/').to_owned(),
             },
             pages: Pages { dir: source.text("pages.dir", "")?.into() },
+            metrics: Metrics { listen: source.text("metrics.listen", "")? },
         };
         source.check(&config)?;
+        lotse_operations::metrics::address(&config.metrics.listen)?;
         Ok(config)
     }
 }

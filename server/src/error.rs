@@ -43,6 +43,8 @@ impl Error {
 
     /// What the caller may read: our own trouble becomes `broken`, logged with the id they are shown.
     pub fn api_error(&self, language: Language) -> lotse_protocol::error::ApiError {
+        let code = self.refusal().map_or(Code::Broken, |r| r.code);
+        metrics::counter!("lotse_refusals_total", "code" => code.word()).increment(1);
         match self {
             Self::Refused(refusal) => refusal.api_error(language),
             other => {
@@ -111,6 +113,12 @@ fn disk_full(e: &dyn std::fmt::Display) -> Error {
         );
     }
     Code::Storage.into()
+}
+
+impl From<lotse_operations::Error> for Error {
+    fn from(e: lotse_operations::Error) -> Self {
+        Self::operator(e.what, e.remedy)
+    }
 }
 
 impl From<ProtocolError> for Error {

@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod backup;
 pub mod caller;
 pub mod config;
 pub mod doctor;
@@ -12,6 +13,7 @@ pub mod error;
 pub mod http;
 pub mod limits;
 pub mod live;
+pub mod metrics;
 pub mod refusal;
 pub mod router;
 pub mod seed;

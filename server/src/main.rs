@@ -5,11 +5,11 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use lotse_server::{
     admin::{self, Admin},
-    app,
+    app, backup,
     config::Config,
     doctor,
     error::Error,
-    shutdown,
+    metrics, shutdown,
 };
 
 /// The Lotse server: case logs, live sockets, media forwarding.
@@ -32,18 +32,22 @@ enum Command {
     Admin(Admin),
     /// Examine settings, keys and every stored log.
     Doctor,
+    /// Copy the data folder, also while serving, into a new folder; it gets its name once every log, digest and key was checked.
+    Backup {
+        folder: PathBuf,
+        /// Also the keys that open it. Whoever has such a backup can read everything: keep it like the keys.
+        #[arg(long)]
+        with_keys: bool,
+    },
+    /// Check a backup and put it into the data folder of the settings, which must be empty.
+    Restore { folder: PathBuf },
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("LOTSE_LOG")
-                .unwrap_or_else(|_| "info,sqlx=warn,rtc=error".into()),
-        )
-        .init();
+    lotse_operations::log::start(
+        tracing_subscriber::EnvFilter::try_from_env("LOTSE_LOG").unwrap_or_else(|_| "info,sqlx=warn,rtc=error".into()),
+    );
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -58,12 +62,16 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
     match arguments.command {
         Command::Admin(command) => admin::run(&config, command).await,
         Command::Doctor => doctor::run(&config).await,
+        Command::Backup { folder, with_keys } => backup::make(&config, &folder, with_keys).await,
+        Command::Restore { folder } => backup::restore(&config, &folder).await,
         Command::Serve => {
+            let figures = lotse_operations::metrics::start(&config.metrics.listen)?;
             let started = app::start(config, shutdown::on_signals()?).await?;
+            let metrics = metrics::serve(figures, started.app.clone()).await?;
             let url = format!("http://{}", started.http);
             let fingerprint = lotse_protocol::envelope::fingerprint(&started.app.keys.public());
             admin::print(&serde_json::json!({
-                "ready": "lotse-server", "http": url, "udp": started.udp, "fingerprint": fingerprint,
+                "ready": "lotse-server", "http": url, "udp": started.udp, "fingerprint": fingerprint, "metrics": metrics,
             }))?;
             started.serve().await
         }

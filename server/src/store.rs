@@ -17,6 +17,7 @@ pub mod accounts;
 pub mod blobs;
 pub mod case;
 pub mod devices;
+pub mod examine;
 pub mod intake;
 pub mod keys;
 pub mod log;
@@ -24,6 +25,7 @@ pub mod logins;
 pub mod organisation;
 pub mod reader;
 pub mod registers;
+pub mod schema;
 
 /// The data folder, open.
 #[derive(Clone)]
@@ -42,11 +44,12 @@ impl Store {
                 "Give this user the right to write there, or set another folder in data.dir (LOTSE_DATA_DIR).",
             )
         };
+        schema::refuse_half_restored(&dir)?;
         std::fs::create_dir_all(dir.join("blobs")).map_err(|e| unusable(&e))?;
         // A folder that exists may still be read-only: try.
         let probe = dir.join(".writable");
         std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(|e| unusable(&e))?;
-        let file = dir.join("lotse.sqlite");
+        let file = dir.join(schema::DATABASE);
         let options = SqliteConnectOptions::new()
             .filename(&file)
             .create_if_missing(true)
@@ -68,12 +71,7 @@ impl Store {
             .connect_with(options)
             .await
             .map_err(|e| unusable(&e))?;
-        sqlx::migrate!("./migrations").run(&pool).await.map_err(|e| {
-            Error::operator(
-                format!("{}: its tables cannot be brought up to date: {e}", file.display()),
-                "Start the version of lotse-server that wrote it, or restore a backup.",
-            )
-        })?;
+        schema::bring_forward(&pool, &dir, &schema::MIGRATIONS).await?;
         Ok(Self { pool, dir })
     }
 }

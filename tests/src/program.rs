@@ -109,6 +109,21 @@ impl Program {
         }
     }
 
+    /// The same program with the same settings, doing something else beside it.
+    pub fn beside(&self, name: &str, args: &[&str]) -> Self {
+        let log = self.log.with_file_name(format!("{name}.log"));
+        Self {
+            name: name.into(),
+            binary: self.binary.clone(),
+            args: args.iter().map(|a| (*a).into()).collect(),
+            env: self.env.clone(),
+            log,
+            small_disk: None,
+            child: None,
+            ready: Value::Null,
+        }
+    }
+
     /// Changes one setting for the next start.
     pub fn set(&mut self, key: &str, value: &str) {
         self.env.retain(|(k, _)| k != key);

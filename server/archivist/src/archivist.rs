@@ -6,7 +6,10 @@
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,6 +29,7 @@ use crate::{
     keys::Keys,
     leg::{self, Leg},
     link::{Heard, ServerClock},
+    metrics,
     recorder::{Out, Recorder},
     recording::{Recording, Told},
 };
@@ -39,6 +43,8 @@ const SMALL_US: i64 = 500_000;
 
 /// Shown by `/archive/healthz`: empty while all is well.
 pub type Trouble = Arc<Mutex<String>>;
+/// Shown by `/readyz`: is there a link to the server?
+pub type Linked = Arc<AtomicBool>;
 
 pub struct Archivist {
     pub keys: Arc<Keys>,
@@ -47,6 +53,7 @@ pub struct Archivist {
     pub server_key: PublicKey,
     pub clock: Arc<ServerClock>,
     pub trouble: Trouble,
+    pub linked: Linked,
     say: mpsc::Sender<ClientMessage>,
     cases: HashMap<CaseId, Live>,
     /// The sessions of the queue: what the server says is open.
@@ -102,6 +109,7 @@ impl Archivist {
             server_key,
             clock,
             trouble: Trouble::default(),
+            linked: Linked::default(),
             say,
             cases: HashMap::new(),
             calls: HashMap::new(),
@@ -178,12 +186,14 @@ impl Archivist {
             Heard::Connected => {
                 tracing::info!("connected to the server");
                 self.connected = true;
+                self.linked.store(true, Ordering::Relaxed);
                 for live in self.cases.values_mut() {
                     send(&self.say, live.case.open_message());
                 }
             }
             Heard::Disconnected => {
                 self.connected = false;
+                self.linked.store(false, Ordering::Relaxed);
                 for live in self.cases.values_mut() {
                     live.case.caught_up = false;
                 }
@@ -490,8 +500,14 @@ impl Archivist {
                 let stopped = RecordingStopped { at_ms: at_us / 1000, why };
                 live.case.commit(kind::RECORDING_STOPPED, session, Some(&stopped), &[], None, now_ms)?
             }
-            Told::Out(Out::Segment(finished)) => live.case.segment(&finished, now_ms)?,
-            Told::Out(Out::Gap(gap)) => live.case.commit(kind::GAP, session, Some(&gap), &[], None, now_ms)?,
+            Told::Out(Out::Segment(finished)) => {
+                metrics::segment(&finished.payload, self.clock.now_us());
+                live.case.segment(&finished, now_ms)?
+            }
+            Told::Out(Out::Gap(gap)) => {
+                metrics::gap(&gap);
+                live.case.commit(kind::GAP, session, Some(&gap), &[], None, now_ms)?
+            }
             Told::Out(Out::KeyFrame(track)) => {
                 if let Some((_, leg)) = &active.leg {
                     // A full queue means the leg is busy with others; the recorder asks again.
@@ -516,6 +532,12 @@ impl Archivist {
     }
 
     async fn on_tick(&mut self) -> Result<()> {
+        let cases = || self.cases.values();
+        metrics::state(
+            self.connected,
+            cases().filter(|l| l.active.is_some()).count(),
+            cases().map(|l| l.case.waiting()).sum(),
+        );
         let ids: Vec<CaseId> = self.cases.keys().copied().collect();
         for id in ids {
             self.evaluate(id)?;

@@ -233,6 +233,11 @@ impl Case {
             .collect()
     }
 
+    /// Commits that the server has not acknowledged.
+    pub fn waiting(&self) -> usize {
+        self.outbox.len()
+    }
+
     /// The event of a finished fragment.
     pub fn segment(&mut self, finished: &Finished, now_ms: i64) -> Result<Option<ClientMessage>> {
         let media = [(finished.payload.media, finished.key)];

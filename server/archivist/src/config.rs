@@ -19,16 +19,19 @@ pub struct Config {
     pub listen: SocketAddr,
     pub data: PathBuf,
     pub keys: PathBuf,
+    /// Empty: no metrics.
+    pub metrics_listen: String,
 }
 
 /// Section, key and default of every setting there is.
-const SETTINGS: [(&str, &str, &str); 6] = [
+const SETTINGS: [(&str, &str, &str); 7] = [
     ("server", "url", "http://127.0.0.1:8080"),
     ("server", "pairing_code", ""),
     ("archivist", "name", "Archivist"),
     ("http", "listen", "127.0.0.1:8081"),
     ("data", "dir", "lotse-archive"),
     ("data", "keys", "lotse-archivist-keys"),
+    ("metrics", "listen", ""),
 ];
 
 impl Config {
@@ -105,7 +108,9 @@ impl Config {
             })?,
             data: text("data", "dir")?.into(),
             keys: text("data", "keys")?.into(),
+            metrics_listen: text("metrics", "listen")?,
         };
+        lotse_operations::metrics::address(&config.metrics_listen)?;
         if config.keys.starts_with(&config.data) {
             let keys = config.keys.display().to_string();
             return Err(wrong(

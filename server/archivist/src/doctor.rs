@@ -61,19 +61,5 @@ fn try_folder(dir: &Path) -> std::io::Result<u64> {
     let probe = dir.join(".probe");
     std::fs::write(&probe, b"x")?;
     std::fs::remove_file(&probe)?;
-    free(dir)
-}
-
-fn free(dir: &Path) -> std::io::Result<u64> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let path = std::ffi::CString::new(dir.as_os_str().as_bytes())?;
-    let mut stat = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
-    // SAFETY: `path` is a C string and `stat` a place for the answer, both alive during the call.
-    let done = unsafe { libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) };
-    if done != 0 {
-        return Err(std::io::Error::last_os_error());
-    }
-    // SAFETY: the call succeeded, so all fields were written.
-    let stat = unsafe { stat.assume_init() };
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    Ok(lotse_operations::disk::space(dir)?.free)
 }

@@ -24,6 +24,9 @@ pub enum ArchivistError {
     Media(String),
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
+    /// The operator: backup, restore, metrics, the data folder's form.
+    #[error(transparent)]
+    Operations(#[from] lotse_operations::Error),
     /// Us.
     #[error("the case bundle could not be made: {0}. Try again; if it stays, see the archivist's log.")]
     Bundle(String),

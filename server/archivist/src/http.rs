@@ -3,7 +3,7 @@
 //! Owns: the routes, and refusals in German and English. Never: answers without a grant, except about its health.
 //! Elsewhere: fragments (`replay`), bundles (`bundle`).
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, atomic::Ordering};
 
 use axum::{
     Json, Router,
@@ -12,15 +12,16 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::get,
 };
+use lotse_operations::disk;
 use lotse_protocol::{
     error::{ApiError, ErrorBody},
     id::{CaseId, Digest},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::{
-    archivist::Trouble,
+    archivist::{Linked, Trouble},
     bundle::Maker,
     grant::{self, Refusal, Verb},
     link::ServerClock,
@@ -34,6 +35,7 @@ pub struct Service {
     pub maker: Arc<Maker>,
     pub clock: Arc<ServerClock>,
     pub trouble: Trouble,
+    pub linked: Linked,
     bundles: Semaphore,
 }
 
@@ -42,9 +44,11 @@ struct Granted {
     grant: Option<String>,
 }
 
-pub fn router(maker: Arc<Maker>, clock: Arc<ServerClock>, trouble: Trouble) -> Router {
-    let service = Service { maker, clock, trouble, bundles: Semaphore::new(BUNDLES) };
+pub fn router(maker: Arc<Maker>, clock: Arc<ServerClock>, trouble: Trouble, linked: Linked) -> Router {
+    let service = Service { maker, clock, trouble, linked, bundles: Semaphore::new(BUNDLES) };
     Router::new()
+        .route("/healthz", get(|| async { "alive" }))
+        .route("/readyz", get(ready))
         .route("/archive/healthz", get(health))
         .route("/archive/cases/{case}/media/{digest}", get(media))
         .route("/archive/cases/{case}/bundle", get(bundle))
@@ -59,6 +63,31 @@ async fn health(State(service): State<Arc<Service>>) -> Response {
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, format!("disk: {trouble}\n")).into_response()
     }
+}
+
+/// What a recording needs, each `ok` or what is wrong. Never a figure, a path or a name.
+#[derive(Serialize)]
+struct Report {
+    ready: bool,
+    /// What is recorded can be written.
+    recording: &'static str,
+    /// Of the data folder: more than 256 MiB are free.
+    disk: &'static str,
+    server: &'static str,
+}
+
+async fn ready(State(service): State<Arc<Service>>) -> Response {
+    let well = service.trouble.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+    let recording = if well { "ok" } else { "the disk refuses" };
+    let disk = match disk::space(&service.maker.config.data) {
+        Ok(space) if space.free >= disk::LITTLE => "ok",
+        Ok(_) => "nearly full",
+        Err(_) => "cannot be read",
+    };
+    let server = if service.linked.load(Ordering::Relaxed) { "ok" } else { "no link" };
+    let ready = [recording, disk, server].iter().all(|said| *said == "ok");
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Report { ready, recording, disk, server })).into_response()
 }
 
 async fn media(

@@ -24,6 +24,8 @@ use crate::error::{ArchivistError, Result};
 
 const SEED_FILE: &str = "archivist.key";
 const ENROLMENT_FILE: &str = "enrolment.json";
+/// In the folder of keys.
+pub const FILES: [&str; 2] = [SEED_FILE, ENROLMENT_FILE];
 
 /// What the server said when this archivist was paired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod archivist;
+pub mod backup;
 pub mod bundle;
 pub mod case;
 pub mod clock;
@@ -27,6 +28,7 @@ pub mod journal;
 pub mod keys;
 pub mod leg;
 pub mod link;
+pub mod metrics;
 pub mod mp4;
 pub mod pace;
 pub mod recorder;

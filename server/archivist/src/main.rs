@@ -7,6 +7,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 use clap::{Parser, Subcommand};
 use lotse_archivist::{
     archivist::Archivist,
+    backup,
     bundle::{self, Maker},
     config::Config,
     doctor, enrol,
@@ -14,11 +15,13 @@ use lotse_archivist::{
     http,
     keys::Keys,
     link::{self, Link, ServerClock},
+    metrics,
 };
 use tokio::sync::mpsc;
 
 /// What is logged unless RUST_LOG says otherwise. The WebRTC core warns about things that are as they should be.
-const LOG: &str = "warn,lotse_archivist=info,rtc=error,rtc_dtls=error,rtc_ice=error,rtc_sctp=error";
+const LOG: &str =
+    "warn,lotse_archivist=info,lotse_operations=info,rtc=error,rtc_dtls=error,rtc_ice=error,rtc_sctp=error";
 
 #[derive(Parser)]
 #[command(name = "lotse-archivist", version, about = "Records what everybody present allowed, and gives it back.")]
@@ -36,14 +39,22 @@ enum Command {
     Serve,
     /// Look at everything a recording needs.
     Doctor,
+    /// Copy the data folder, also while recording, into a new folder; it gets its name once every digest was checked.
+    Backup {
+        folder: PathBuf,
+        /// Also the keys. Keep such a backup like the keys.
+        #[arg(long)]
+        with_keys: bool,
+    },
+    /// Check a backup and put it into the data folder of the settings, which must be empty.
+    Restore { folder: PathBuf },
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOG));
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    lotse_operations::log::start(filter);
     let arguments = Arguments::parse();
     let config = match Config::load(arguments.config.as_deref(), |k| std::env::var(k).ok()) {
         Ok(config) => config,
@@ -54,6 +65,8 @@ async fn main() -> ExitCode {
     };
     let done = match arguments.command {
         Command::Serve => serve(config).await,
+        Command::Backup { folder, with_keys } => backup::make(&config, &folder, with_keys),
+        Command::Restore { folder } => backup::restore(&config, &folder),
         Command::Doctor => return if doctor::run(&config).await { ExitCode::SUCCESS } else { ExitCode::FAILURE },
     };
     match done {
@@ -66,7 +79,8 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(config: Config) -> Result<()> {
-    std::fs::create_dir_all(&config.data).map_err(ArchivistError::disk("the data folder", &config.data))?;
+    let figures = lotse_operations::metrics::start(&config.metrics_listen)?;
+    backup::check_folder(&config.data)?;
     bundle::clean(&config.data);
     let keys = Arc::new(Keys::open(&config.keys)?);
     let listener = tokio::net::TcpListener::bind(config.listen)
@@ -91,7 +105,8 @@ async fn serve(config: Config) -> Result<()> {
     );
     let maker =
         Maker { config: config.clone(), keys: keys.clone(), enrolment: enrolment.clone(), http: client.clone() };
-    let router = http::router(Arc::new(maker), clock.clone(), archivist.trouble.clone());
+    let router = http::router(Arc::new(maker), clock.clone(), archivist.trouble.clone(), archivist.linked.clone());
+    let metrics = metrics::serve(figures, config.data.clone(), archivist.trouble.clone()).await?;
     let address = listener
         .local_addr()
         .map_err(|source| ArchivistError::Listen { address: config.listen.to_string(), source })?;
@@ -99,7 +114,10 @@ async fn serve(config: Config) -> Result<()> {
     let link = Link { config, keys, enrolment, clock, http: client };
     let mut linked = tokio::spawn(link.run(heard_tx, say_rx));
 
-    println!("{}", serde_json::json!({ "ready": "lotse-archivist", "http": format!("http://{address}") }));
+    println!(
+        "{}",
+        serde_json::json!({ "ready": "lotse-archivist", "http": format!("http://{address}"), "metrics": metrics })
+    );
     let ran = tokio::select! {
         ran = archivist.run(heard, inbox, stopped()) => ran,
         link = &mut linked => link.unwrap_or_else(|e| Err(ArchivistError::Media(e.to_string()))),

@@ -155,6 +155,7 @@ fn run(mut recorder: Recorder, fed: &Receiver<Fed>, shared: &Shared, clock: &Ser
         }
         let now_dropped = shared.dropped.load(Ordering::Relaxed);
         if now_dropped != dropped {
+            metrics::counter!("lotse_archivist_dropped_packets_total").increment(now_dropped - dropped);
             tracing::warn!(packets = now_dropped - dropped, "the disk is too slow: packets are not recorded");
             dropped = now_dropped;
             recorder.dropped();

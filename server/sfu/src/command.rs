@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) bytes_out: AtomicU64,
     pub(crate) drops_in: AtomicU64,
     pub(crate) drops_out: AtomicU64,
+    /// Legs there are now.
+    pub(crate) legs: AtomicU64,
     pub(crate) stop: AtomicBool,
     /// The thread's CPU clock.
     pub(crate) cpu_clock: AtomicI32,

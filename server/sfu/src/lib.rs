@@ -109,6 +109,8 @@ pub struct Counters {
     pub drops_in: u64,
     /// Datagrams the socket did not take.
     pub drops_out: u64,
+    /// Legs there were within the last second.
+    pub legs: u64,
     /// CPU time of each worker's thread, µs.
     pub cpu_us: Vec<u64>,
 }
@@ -218,10 +220,22 @@ impl Sfu {
         self.ask(room, |reply| Command::Legs { room, reply }).await.unwrap_or_default()
     }
 
+    /// Do all workers take commands and answer within this time?
+    pub async fn answers(&self, within: Duration) -> bool {
+        let nobody = SessionId(Default::default());
+        let all = async {
+            for worker in self.workers.iter() {
+                self.tell_worker(worker, |reply| Command::Legs { room: nobody, reply }).await?;
+            }
+            Ok::<_, SfuError>(())
+        };
+        matches!(tokio::time::timeout(within, all).await, Ok(Ok(())))
+    }
+
     /// Sums since start.
     pub fn counters(&self) -> Counters {
         let mut sums = Counters::default();
-        for Shared { packets_in, bytes_in, packets_out, bytes_out, drops_in, drops_out, .. } in
+        for Shared { packets_in, bytes_in, packets_out, bytes_out, drops_in, drops_out, legs, .. } in
             self.workers.iter().map(|worker| &*worker.shared)
         {
             sums.packets_in += packets_in.load(Ordering::Relaxed);
@@ -230,6 +244,7 @@ impl Sfu {
             sums.bytes_out += bytes_out.load(Ordering::Relaxed);
             sums.drops_in += drops_in.load(Ordering::Relaxed);
             sums.drops_out += drops_out.load(Ordering::Relaxed);
+            sums.legs += legs.load(Ordering::Relaxed);
         }
         sums.cpu_us = self.workers.iter().map(|worker| worker.shared.cpu_us()).collect();
         sums
@@ -260,7 +275,14 @@ impl Sfu {
         room: SessionId,
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
     ) -> Result<T, SfuError> {
-        let worker = self.worker(room);
+        self.tell_worker(self.worker(room), command).await
+    }
+
+    async fn tell_worker<T>(
+        &self,
+        worker: &WorkerHandle,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, SfuError> {
         let (reply, done) = oneshot::channel();
         worker.commands.send(command(reply)).await.map_err(|_| SfuError::Stopped)?;
         worker.waker.wake().map_err(|_| SfuError::Stopped)?;

@@ -415,9 +415,12 @@ impl Worker {
     }
 
     fn on_second(&mut self, length: Duration) {
+        let mut legs = 0;
         for leg in self.state.legs.iter_mut().flatten() {
             leg.end_second(length);
+            legs += 1;
         }
+        self.shared.legs.store(legs, Ordering::Relaxed);
         let trouble = std::mem::take(&mut self.state.trouble);
         let Trouble { unknown, forged, refused, pointer, broken } = trouble;
         if forged + refused + pointer + broken > 0 {

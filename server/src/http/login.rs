@@ -51,12 +51,14 @@ pub async fn login(
     let now = Instant::now();
     let (user, address) = (Who::User(body.user.to_lowercase()), Who::Address(peer));
     if let Some(wait) = app.limits.wait(&user, now).max(app.limits.wait(&address, now)) {
+        metrics::counter!("lotse_logins_refused_total", "why" => "too_many_tries").increment(1);
         return Err(Refusal::with(Code::TooManyTries, wait).into());
     }
     let _one_at_a_time = app.password_checks.acquire().await.map_err(|_| Code::Busy)?;
     let loopback = app.on_loopback && peer.is_loopback();
     let pool = &app.store.pool;
     let Some(account) = accounts::check_password(pool, &body.user, body.password, loopback).await? else {
+        metrics::counter!("lotse_logins_refused_total", "why" => "wrong").increment(1);
         app.limits.failed(user, now);
         app.limits.failed(address, now);
         return Err(Code::WrongLogin.into());

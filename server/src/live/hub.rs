@@ -98,6 +98,11 @@ impl HubHandle {
         // The hub is gone only at shutdown.
         let _ = self.0.send(message).await;
     }
+
+    /// Messages that wait now.
+    pub fn waiting(&self) -> usize {
+        self.0.max_capacity() - self.0.capacity()
+    }
 }
 
 struct Conn {
@@ -164,7 +169,13 @@ impl Hub {
                     None => return,
                 },
                 Some(told) = self.told.recv() => self.on_told(told).await,
-                _ = tick.tick() => self.look_for_lost(Instant::now()),
+                _ = tick.tick() => {
+                    self.look_for_lost(Instant::now());
+                    metrics::gauge!("lotse_sockets").set(self.conns.len() as f64);
+                    metrics::gauge!("lotse_sessions").set(self.sessions.len() as f64);
+                    metrics::gauge!("lotse_calls_waiting").set(self.waiting.len() as f64);
+                    metrics::gauge!("lotse_archivists").set(self.archivists as f64);
+                }
             }
         }
     }

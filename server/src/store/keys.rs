@@ -27,6 +27,9 @@ use zeroize::Zeroizing;
 use super::{random, stored};
 use crate::{config::Config, error::Error};
 
+/// In the folder of keys.
+pub const KEY_FILES: [&str; 2] = ["server.ed25519", "organisation.aes"];
+
 /// The keys that stand outside the data folder.
 #[derive(Clone)]
 pub struct ServerKeys {
@@ -51,8 +54,8 @@ impl ServerKeys {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| unusable(dir, &e))?;
         }
         let may_create = known.is_none();
-        let signing = key_file(&dir.join("server.ed25519"), may_create)?;
-        let organisation = key_file(&dir.join("organisation.aes"), may_create)?;
+        let signing = key_file(&dir.join(KEY_FILES[0]), may_create)?;
+        let organisation = key_file(&dir.join(KEY_FILES[1]), may_create)?;
         let keys = Self { signing: Arc::new(SigningKey::from_bytes(&signing)), organisation: Arc::new(organisation) };
         let name = format!("{} {}", keys.public(), Digest::of(keys.organisation.as_slice()));
         match known {

@@ -147,6 +147,11 @@ impl LogHandle {
         self.0.try_send(Ask::Left { case, session, who, why }).is_ok()
     }
 
+    /// Requests that wait now.
+    pub fn waiting(&self) -> usize {
+        self.0.max_capacity() - self.0.capacity()
+    }
+
     async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Ask) -> Result<T, Error> {
         let (answer, answered) = oneshot::channel();
         self.0.send(make(answer)).await.map_err(|_| Code::Busy)?;
@@ -213,7 +218,9 @@ impl Log {
             self.cases.clear();
         }
         let mut batch = Batch::default();
+        let began = std::time::Instant::now();
         let result = self.transaction(asks, &mut batch).await;
+        metrics::histogram!("lotse_log_commit_seconds").record(began.elapsed());
         if let Err(e) = &result {
             if e.refusal().is_none() {
                 tracing::error!("nothing of a batch was stored: {e}");
@@ -223,9 +230,11 @@ impl Log {
             }
         }
         if result.is_err() {
+            metrics::counter!("lotse_log_failures_total").increment(1);
             batch.answers.into_iter().for_each(|finish| finish(Err(Code::Storage.into())));
             return;
         }
+        metrics::counter!("lotse_log_events_total").increment(batch.news.len() as u64);
         let mut told = Told { answers: batch.answers, news: batch.news };
         if told.news.is_empty() {
             told.answer();

@@ -6,6 +6,7 @@ mod kit;
 
 mod accounts;
 mod archive;
+mod backup;
 mod cases;
 mod commits;
 mod crash;
