@@ -1,0 +1,91 @@
+// Several experts at once: what I draw goes to the others while I draw it, what they draw comes to me.
+//
+// Owns: the sheets of others, the rhythm of sending mine. Never: logs, merges by itself (board/sheets.ts), touches their marks.
+// Elsewhere: the channel (link/rtc.svelte.ts), whose marks are shown (board/layers.ts).
+
+import type { FrameId } from '@bindings/ids';
+import type { Annotation, PointerMessage } from '@bindings/payload';
+import { join, sheetOf, SheetSender, type Marking, type Sheet } from '../board/sheets';
+
+/** A changed mark goes out at most 25 times a second; the server lets 120 messages pass. */
+const PRESSING_MS = 40;
+/** Five times a second one mark is repeated, in turn, and the glasses are told that somebody draws. */
+const TURN_MS = 200;
+/** A sheet that says nothing for so long is gone with its author. */
+const SILENT_MS = 6_000;
+/** That a sheet was put away is said so often: the channel may lose messages. */
+const FAREWELLS = 4;
+
+export class Colleagues {
+  /** Open sheets of others by pseudonym. */
+  sheets: Record<string, Sheet> = $state.raw({});
+
+  #sender = new SheetSender();
+  #frame: FrameId | null = null;
+  #penDown = false;
+  #lastTurn = 0;
+  #timer = 0;
+  #heard = new Map<string, number>();
+  #watch = window.setInterval(() => this.#forget(), 1_000);
+
+  constructor(private readonly send: (m: PointerMessage) => void) {}
+
+  /** My marks on this picture as they are now. */
+  draw(frame: FrameId, marks: readonly { id: string; annotation: Annotation }[], penDown: boolean): void {
+    if (this.#frame?.rtp !== frame.rtp || this.#frame.track !== frame.track) {
+      this.#farewell();
+      this.#frame = frame;
+      this.#sender.open(frame, Date.now() / 1000);
+    }
+    this.#sender.update(marks);
+    if (this.#penDown && !penDown) this.send({ t: 'off' });
+    this.#penDown = penDown;
+    if (!this.#timer) this.#timer = window.setInterval(() => this.#tick(), PRESSING_MS);
+  }
+
+  putAway(): void {
+    this.#farewell();
+    this.#frame = null;
+    this.#penDown = false;
+    clearInterval(this.#timer);
+    this.#timer = 0;
+  }
+
+  heard(from: string, m: Marking): void {
+    this.#heard.set(from, performance.now());
+    const before = this.sheets[from];
+    const now = sheetOf(m);
+    this.sheets = { ...this.sheets, [from]: before ? join(before, now) : now };
+  }
+
+  close(): void {
+    this.putAway();
+    clearInterval(this.#watch);
+  }
+
+  #tick(): void {
+    const now = performance.now();
+    if (this.#sender.pressing) this.#say();
+    if (now - this.#lastTurn < TURN_MS) return;
+    this.#lastTurn = now;
+    if (this.#penDown) this.send({ t: 'drawing' });
+    this.#say();
+  }
+
+  #say(): void {
+    const m = this.#sender.next();
+    if (m) this.send(m);
+  }
+
+  #farewell(): void {
+    const m = this.#sender.close();
+    if (!m) return;
+    for (let i = 0; i < FAREWELLS; i++) window.setTimeout(() => this.send(m), i * PRESSING_MS * 2);
+  }
+
+  #forget(): void {
+    const silent = performance.now() - SILENT_MS;
+    const gone = Object.keys(this.sheets).filter((who) => (this.#heard.get(who) ?? 0) < silent);
+    if (gone.length > 0) this.sheets = Object.fromEntries(Object.entries(this.sheets).filter(([who]) => !gone.includes(who)));
+  }
+}
