@@ -55,7 +55,10 @@ export class LiveCall {
   constructor(readonly caseId: string) {
     this.open = new OpenCase(caseId, app.link, app.me?.name ?? '');
     this.sending = new Sending(this.open);
-    this.colleagues = new Colleagues((m) => this.rtc?.send(m));
+    this.colleagues = new Colleagues(
+      (m) => this.rtc?.send(m),
+      async (frame) => (this.camera?.info.track === frame.track ? ((await this.camera.history?.show(frame.rtp % 2 ** 32)) ?? null) : null),
+    );
     void api
       .cases()
       .then(({ cases }) => (this.#listed = cases.find((c) => c.case === caseId) ?? null))
@@ -173,10 +176,11 @@ export class LiveCall {
   }
 
   /** The picture a colleague draws on, to draw on it too. */
-  async join(frame: FrameId): Promise<boolean> {
-    if (visible(this.scene.ops).length > 0 || this.camera?.info.track !== frame.track) return false;
+  async join(who: string, frame: FrameId): Promise<boolean> {
+    const kept = this.colleagues.pictures[who];
+    if (visible(this.scene.ops).length > 0 || this.camera?.info.track !== frame.track || !kept?.bitmap) return false;
     this.#blank();
-    return this.freezing.freezeAt(this.camera, this.tap, frame.rtp);
+    return this.freezing.freezeAt(this.camera, this.tap, frame.rtp, kept.bitmap);
   }
 
   /** Back to live; marks that were not sent are gone. */

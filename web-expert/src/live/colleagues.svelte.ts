@@ -1,6 +1,6 @@
 // Several experts at once: what I draw goes to the others while I draw it, what they draw comes to me.
 //
-// Owns: the sheets of others, the rhythm of sending mine. Never: logs, merges by itself (board/sheets.ts), touches their marks.
+// Owns: the sheets of others and the picture under each, the rhythm of sending mine. Never: logs, merges by itself (board/sheets.ts), touches their marks.
 // Elsewhere: the channel (link/rtc.svelte.ts), whose marks are shown (board/layers.ts).
 
 import type { FrameId } from '@bindings/ids';
@@ -20,6 +20,9 @@ export class Colleagues {
   /** Open sheets of others by pseudonym. */
   sheets: Record<string, Sheet> = $state.raw({});
 
+  /** The picture each of them draws on, taken from this page's own last 20 seconds when they begin; null: not here. One each. */
+  pictures: Record<string, { frame: FrameId; bitmap: ImageBitmap | null } | undefined> = $state.raw({});
+
   #sender = new SheetSender();
   #frame: FrameId | null = null;
   #penDown = false;
@@ -28,7 +31,10 @@ export class Colleagues {
   #heard = new Map<string, number>();
   #watch = window.setInterval(() => this.#forget(), 1_000);
 
-  constructor(private readonly send: (m: PointerMessage) => void) {}
+  constructor(
+    private readonly send: (m: PointerMessage) => void,
+    private readonly show: (frame: FrameId) => Promise<ImageBitmap | null>,
+  ) {}
 
   /** My marks on this picture as they are now. */
   draw(frame: FrameId, marks: readonly { id: string; annotation: Annotation }[], penDown: boolean): void {
@@ -55,12 +61,29 @@ export class Colleagues {
     this.#heard.set(from, performance.now());
     const before = this.sheets[from];
     const now = sheetOf(m);
-    this.sheets = { ...this.sheets, [from]: before ? join(before, now) : now };
+    const sheet = before ? join(before, now) : now;
+    this.sheets = { ...this.sheets, [from]: sheet };
+    if (!before || before.sheet !== sheet.sheet) void this.#picture(from, sheet.frame);
   }
 
   close(): void {
     this.putAway();
     clearInterval(this.#watch);
+    for (const p of Object.values(this.pictures)) p?.bitmap?.close();
+    this.pictures = {};
+  }
+
+  async #picture(from: string, frame: FrameId): Promise<void> {
+    const bitmap = await this.show(frame);
+    const sheet = this.sheets[from];
+    // They may have gone on to another one meanwhile.
+    if (!sheet || sheet.frame.rtp !== frame.rtp) bitmap?.close();
+    else this.#keep(from, { frame, bitmap });
+  }
+
+  #keep(from: string, picture: { frame: FrameId; bitmap: ImageBitmap | null } | undefined): void {
+    this.pictures[from]?.bitmap?.close();
+    this.pictures = { ...this.pictures, [from]: picture };
   }
 
   #tick(): void {
@@ -86,6 +109,7 @@ export class Colleagues {
   #forget(): void {
     const silent = performance.now() - SILENT_MS;
     const gone = Object.keys(this.sheets).filter((who) => (this.#heard.get(who) ?? 0) < silent);
+    for (const who of gone) this.#keep(who, undefined);
     if (gone.length > 0) this.sheets = Object.fromEntries(Object.entries(this.sheets).filter(([who]) => !gone.includes(who)));
   }
 }

@@ -9,7 +9,7 @@ import { localUs } from '../link/clock';
 import type { Downlink } from '../link/rtc.svelte';
 import { compress, type FrameTap, type Grabbed } from './frames';
 import type { FrameHistory } from './history';
-import { KEPT_TICKS } from './ring';
+import { apart, KEPT_TICKS } from './ring';
 import { indexFrom, since } from './steps';
 
 /** The picture is compressed once it has stood for this long, so that Enter does not wait for it. */
@@ -41,9 +41,10 @@ export class Freezing {
   #picture: { of: Frozen; blob: Promise<Blob | null> } | null = null;
   #rest = 0;
 
-  /** Seconds before the moment of freezing; 0 for the first picture. */
+  /** Seconds before the newest picture of the list; 0 for itself. */
   get back_s(): number {
-    return this.#first && this.now ? Math.max(0, (this.#first.frameRtp - this.now.frameRtp) / 90_000) : 0;
+    const newest = this.seen.at(-1);
+    return newest !== undefined && this.now ? Math.max(0, apart(newest, this.now.rtp) / 90_000) : 0;
   }
 
   /** Freezes the frame on screen; false when there is none. The choice is made before this returns. */
@@ -65,22 +66,22 @@ export class Freezing {
     return true;
   }
 
-  /** Freezes a picture of the last 20 seconds by its identity: the one a colleague draws on. */
-  async freezeAt(camera: Downlink | null, tap: FrameTap | null, frameRtp: number): Promise<boolean> {
-    if (!camera?.history) return false;
+  /** Freezes the picture of this identity that a colleague draws on; `kept` are its pixels, copied here. */
+  async freezeAt(camera: Downlink | null, tap: FrameTap | null, frameRtp: number, kept: ImageBitmap): Promise<boolean> {
+    if (!camera) return false;
     this.release();
     const painted = tap?.painted.map((p) => p.rtp) ?? [];
     this.#begin(camera);
     const rtp = frameRtp % 2 ** 32;
-    const bitmap = await camera.history.show(rtp);
+    const bitmap = await createImageBitmap(kept).catch(() => null);
     if (!bitmap || !this.choosing) {
       bitmap?.close();
       this.release();
       return false;
     }
     const seen = since(painted, painted.at(-1) ?? rtp, KEPT_TICKS);
-    this.seen = seen.includes(rtp) ? seen : [rtp];
-    this.index = this.seen.indexOf(rtp);
+    this.seen = seen.includes(rtp) ? seen : [];
+    this.index = Math.max(0, this.seen.indexOf(rtp));
     this.#show(this.#first = this.#identify({ bitmap, width: bitmap.width, height: bitmap.height, rtp, confidence: 'exact' }, camera));
     this.choosing = false;
     return true;

@@ -280,6 +280,7 @@ export const de = {
     layers: 'Ebenen',
     layersTitle: 'Wessen Markierungen',
     layersNone: 'Auf diesem Bild hat sonst niemand gezeichnet.',
+    layersOthers: (n: number) => plural(n, 'andere', 'andere'),
     layersMine: 'Meine, immer obenauf',
     mark: { line: 'Linie', stroke: 'Strich', arrow: 'Pfeil', rectangle: 'Rechteck', ellipse: 'Ellipse', text: 'Text', step: 'Schritt' },
   },

@@ -280,6 +280,7 @@ export const en: typeof de = {
     layers: 'Layers',
     layersTitle: 'Whose marks',
     layersNone: 'Nobody else has drawn on this picture.',
+    layersOthers: (n: number) => plural(n, 'other', 'others'),
     layersMine: 'Mine, always on top',
     mark: { line: 'Line', stroke: 'Stroke', arrow: 'Arrow', rectangle: 'Rectangle', ellipse: 'Ellipse', text: 'Text', step: 'Step' },
   },
