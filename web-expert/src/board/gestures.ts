@@ -52,6 +52,10 @@ export class Gestures {
   }
 
   move(e: PointerEvent): void {
+    if (!this.busy) {
+      if (this.#fingers.has(e.pointerId)) this.#fingers.set(e.pointerId, { x: e.clientX, y: e.clientY });
+      return;
+    }
     const now = { x: e.clientX, y: e.clientY };
     const box = this.box();
     if (this.#panning?.id === e.pointerId && this.#fingers.size < 2) {

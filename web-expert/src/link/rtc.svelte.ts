@@ -227,7 +227,7 @@ export class RtcSession {
     pc.ontrack = ({ receiver, transceiver: { mid } }) => {
       const info = mid ? this.#lines.get(mid)?.info : undefined;
       if (!mid || !info || info.source === 'voice' || this.#histories.has(mid)) return;
-      const history = FrameHistory.on(receiver, info.codec);
+      const history = FrameHistory.on(receiver, info);
       if (history) this.#histories.set(mid, history);
     };
     pc.onconnectionstatechange = () => {
@@ -258,7 +258,7 @@ export class RtcSession {
         continue;
       }
       const history = this.#histories.get(line.mid) ?? null;
-      if (same) history?.use(line.info.codec);
+      history?.use(line.info);
       now.push({ mid: line.mid, owner: line.owner, info: line.info, track: t.receiver.track, history });
     }
     this.downlinks = now;

@@ -194,9 +194,10 @@ export class LiveCall {
   /** My marks as they are now, the one in motion with them; null: the pen is up. */
   drawing(draft: { id: string; annotation: Annotation } | null): void {
     const frozen = this.frozen;
-    const mine = visible(this.scene.ops);
-    if (frozen) this.colleagues.draw({ track: frozen.track, rtp: frozen.frameRtp }, draft ? [...mine, draft] : mine, draft !== null);
-    else if (!draft) this.rtc?.send({ t: 'off' });
+    if (frozen) {
+      const { ops } = this.scene;
+      this.colleagues.draw({ track: frozen.track, rtp: frozen.frameRtp }, () => (draft ? [...visible(ops), draft] : visible(ops)), draft !== null);
+    } else if (!draft) this.rtc?.send({ t: 'off' });
   }
 
   #blank(): void {

@@ -25,6 +25,7 @@ export class Colleagues {
 
   #sender = new SheetSender();
   #frame: FrameId | null = null;
+  #marks: (() => readonly { id: string; annotation: Annotation }[]) | null = null;
   #penDown = false;
   #lastTurn = 0;
   #timer = 0;
@@ -36,14 +37,14 @@ export class Colleagues {
     private readonly show: (frame: FrameId) => Promise<ImageBitmap | null>,
   ) {}
 
-  /** My marks on this picture as they are now. */
-  draw(frame: FrameId, marks: readonly { id: string; annotation: Annotation }[], penDown: boolean): void {
+  /** My marks on this picture have changed; `marks` tells them when it is time to send, not at every move of the pen. */
+  draw(frame: FrameId, marks: () => readonly { id: string; annotation: Annotation }[], penDown: boolean): void {
     if (this.#frame?.rtp !== frame.rtp || this.#frame.track !== frame.track) {
       this.#farewell();
       this.#frame = frame;
       this.#sender.open(frame, Date.now() / 1000);
     }
-    this.#sender.update(marks);
+    this.#marks = marks;
     if (this.#penDown && !penDown) this.send({ t: 'off' });
     this.#penDown = penDown;
     if (!this.#timer) this.#timer = window.setInterval(() => this.#tick(), PRESSING_MS);
@@ -51,6 +52,7 @@ export class Colleagues {
 
   putAway(): void {
     this.#farewell();
+    this.#marks = null;
     this.#frame = null;
     this.#penDown = false;
     clearInterval(this.#timer);
@@ -88,6 +90,9 @@ export class Colleagues {
 
   #tick(): void {
     const now = performance.now();
+    const marks = this.#marks;
+    this.#marks = null;
+    if (marks) this.#sender.update(marks());
     if (this.#sender.pressing) this.#say();
     if (now - this.#lastTurn < TURN_MS) return;
     this.#lastTurn = now;

@@ -2,7 +2,7 @@
 //
 // Owns: attaching to the receiver, asking for one picture. Never: holds pixels. Elsewhere: what is kept (ring.ts).
 
-import type { Codec } from '@bindings/signal';
+import type { TrackInfo } from '@bindings/signal';
 import type { HistoryAsk, HistoryReply } from './history.worker';
 import HistoryWorker from './history.worker?worker';
 
@@ -13,6 +13,7 @@ export class FrameHistory {
   /** Bytes of encoded pictures kept, as of the last answer. */
   bytes = 0;
   #worker = new HistoryWorker();
+  #track = '';
   #next = 1;
   #waiting = new Map<number, (bitmap: ImageBitmap | null) => void>();
 
@@ -27,17 +28,19 @@ export class FrameHistory {
   }
 
   /** Must be called while the track is announced: later the browser lets pictures pass by. Null where it cannot be done. */
-  static on(receiver: RTCRtpReceiver, codec: Codec): FrameHistory | null {
+  static on(receiver: RTCRtpReceiver, info: TrackInfo): FrameHistory | null {
     if (!('RTCRtpScriptTransform' in globalThis) || !('VideoDecoder' in globalThis)) return null;
     const history = new FrameHistory();
-    history.use(codec);
+    history.use(info);
     receiver.transform = new RTCRtpScriptTransform(history.#worker);
     return history;
   }
 
-  /** Another track on the same line: what was kept is not its own. */
-  use(codec: Codec): void {
-    this.#ask({ t: 'codec', codec });
+  /** Which track is on the line now; of another one what was kept is dropped. */
+  use(info: TrackInfo): void {
+    if (info.track === this.#track) return;
+    this.#track = info.track;
+    this.#ask({ t: 'codec', codec: info.codec });
   }
 
   /** From now on the pictures of this moment stay, until `release`. */

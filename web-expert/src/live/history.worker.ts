@@ -6,7 +6,7 @@
 import { apart, chainIn, EncodedRing, type Encoded } from './ring';
 
 /** VP8 and H.264 are what the glasses send; the codec string WebCodecs wants. */
-const CODECS: Record<string, string> = { vp8: 'vp8', h264: 'avc1.42e01f' };
+const CODECS: Record<string, string> = { vp8: 'vp8', h264: 'avc1.42e034' };
 /** Decoded pictures kept around the one shown: one second, 35 MB at 720p, only while frozen. Stepping stays quick both ways. */
 const NEAR = 25;
 /** Decoded beyond the one asked, so that steps forward are there already. */
