@@ -15,3 +15,5 @@ mod membership;
 mod policy;
 mod sessions;
 mod start;
+mod walk;
+mod web;
