@@ -23,7 +23,7 @@ use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 use tokio::sync::mpsc;
 
 use crate::command::{Command, Shared};
-use crate::{SfuEvent, engine::Engine, history::Packet, leg::Leg, room::Room, socket::Outlet, stun};
+use crate::{SfuEvent, engine::Engine, history::Packet, leg::Leg, path::Check, room::Room, socket::Outlet, stun};
 
 /// Place of a leg in its worker.
 pub(crate) type LegId = usize;
@@ -184,8 +184,18 @@ impl State {
             self.trouble.forged += 1;
             return None;
         }
-        leg.last_valid = now;
-        leg.path.on_check(from, binding.nominates, binding.transaction, now);
+        match leg.path.on_check(from, binding.nominates, binding.transaction, now) {
+            Check::Ours { left } => {
+                leg.last_valid = now;
+                if let Some(left) = left.filter(|left| self.by_address.get(left) == Some(&id)) {
+                    self.by_address.remove(&left);
+                }
+            }
+            Check::Copied => {
+                self.trouble.forged += 1;
+                return None;
+            }
+        }
         self.by_address.insert(from, id);
         Some(id)
     }
@@ -273,7 +283,7 @@ impl State {
     }
 
     /// Calls every leg and held-back key frame request whose time has come.
-    fn on_deadlines(&mut self, now: Instant) {
+    pub(crate) fn on_deadlines(&mut self, now: Instant) {
         for id in 0..self.legs.len() {
             let Some(leg) = self.legs[id].as_mut() else { continue };
             if leg.deadline.is_some_and(|deadline| now >= deadline) {
