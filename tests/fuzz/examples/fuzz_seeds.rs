@@ -116,6 +116,7 @@ fn packets(codec: Codec) -> Vec<rtc::rtp::Packet> {
         mid_id: Some(1),
         abs_capture_time_id: Some(3),
         audio_level_id: Some(4),
+        playout_delay_id: None,
     };
     let mut packetizer = Packetizer::new(codec, 65_533, 7);
     let mut out = Vec::new();
