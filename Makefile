@@ -18,7 +18,7 @@ PAGE_SOURCES := $(shell find web-expert server/protocol/bindings -type f -not -p
 PRODUCT_TESTS := $(patsubst tests/tests/%.rs,--test %,$(wildcard tests/tests/*.rs))
 SCRIPTS := .ci/run $(wildcard tests/*.sh tests/*/*.sh)
 
-.PHONY: help demo demo-ports setup setup-checks build test test-quick test-product test-browser check bench
+.PHONY: help demo demo-ports setup setup-checks setup-fuzz build test test-quick test-product test-browser check bench fuzz
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -34,6 +34,9 @@ setup: ## install what is missing: Debian packages, Node, npm packages, footage
 
 setup-checks: setup
 	@bash tests/setup.sh checks
+
+setup-fuzz: setup
+	@bash tests/setup.sh fuzz
 
 $(PAGES): $(PAGE_SOURCES) | setup
 	@echo "build: pages"
@@ -61,10 +64,11 @@ test-browser: build ## the story in a real browser, again without any network, a
 	cargo build --locked --workspace --examples
 	$(ROOT) bash ./beyond.sh
 
-check: setup-checks $(PAGES) ## format, lint, types, licences, bindings, dependency rules, shell scripts
+check: setup-checks $(PAGES) ## format, lint, fuzz corpora, types, licences, bindings, dependency rules, shell scripts
 	for script in $(SCRIPTS); do bash -n "$$script"; done
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo test --locked --workspace --test corpora
 	cargo deny --log-level error check bans licenses sources
 	bash tests/check-tree.sh
 	(cd web-expert && npm run check)
@@ -74,3 +78,6 @@ bench: build ## measure, and write docs/BENCHMARKS.md
 	bash tests/setup.sh bench
 	cargo build --locked --workspace --examples
 	node tests/bench.mjs
+
+fuzz: build setup-fuzz ## feed made-up bytes to everything that reads the outside, each target FUZZ_SECONDS (600)
+	bash tests/fuzz/fuzz.sh

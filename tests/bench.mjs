@@ -1,6 +1,6 @@
 // Measures and writes docs/BENCHMARKS.md.
 //
-// Usage: node tests/bench.mjs [forward] [recorder] [session], by default all three. What is not measured now keeps the figures
+// Usage: node tests/bench.mjs [forward] [recorder] [session] [drawing], by default all four. What is not measured now keeps the figures
 // it was measured with last (tests/out/bench). LOTSE_BENCH_ROUNDS of forwarding (5), LOTSE_BENCH_MINUTES of the session (30).
 //
 // Owns: the page of figures. Never: asserts one.
@@ -10,6 +10,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join, resolve } from 'node:path';
 
+import { drawingPage } from './bench/drawing.mjs';
 import { forwardPage, measureForward } from './bench/forward.mjs';
 import { measureRecorder, recorderPage } from './bench/recorder.mjs';
 import { sessionPage } from './bench/session.mjs';
@@ -18,21 +19,22 @@ const root = resolve(import.meta.dirname, '..');
 const kept = join(root, 'tests/out/bench');
 mkdirSync(kept, { recursive: true });
 
-function measureSession() {
-  const minutes = process.env.LOTSE_BENCH_MINUTES ?? '30';
-  const run = spawnSync('npx', ['playwright', 'test', '--config', 'bench.config.ts'], {
+/** Runs one measured test of the browser and reads what it wrote. */
+function measureInBrowser(test, figures) {
+  const run = spawnSync('npx', ['playwright', 'test', '--config', 'bench.config.ts', test], {
     cwd: join(root, 'tests/browser'),
-    env: { ...process.env, LOTSE_BENCH_MINUTES: minutes },
+    env: { ...process.env, LOTSE_BENCH_MINUTES: process.env.LOTSE_BENCH_MINUTES ?? '30' },
     stdio: 'inherit',
   });
-  if (run.status !== 0) throw new Error('the session could not be measured');
-  return JSON.parse(readFileSync(join(root, 'tests/out/session/figures.json'), 'utf8'));
+  if (run.status !== 0) throw new Error(`${test} could not be measured`);
+  return JSON.parse(readFileSync(join(root, figures), 'utf8'));
 }
 
 const parts = {
   forward: [() => measureForward(root, Number(process.env.LOTSE_BENCH_ROUNDS ?? 5)), forwardPage],
   recorder: [() => measureRecorder(root), recorderPage],
-  session: [measureSession, sessionPage],
+  session: [() => measureInBrowser('browser/bench.ts', 'tests/out/session/figures.json'), sessionPage],
+  drawing: [() => measureInBrowser('browser/bench-drawing.ts', 'tests/out/bench/drawing.json'), drawingPage],
 };
 
 const asked = process.argv.slice(2);

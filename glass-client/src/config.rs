@@ -190,7 +190,12 @@ pub fn load(file: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Result
         }
         None => (String::new(), "settings".to_owned()),
     };
-    let mut table: Table = toml::from_str(&text).map_err(|e| wrong(&place, "file", "", e.message()))?;
+    read(&text, &place, env)
+}
+
+/// Settings from the text of a file. `place`: how errors name it.
+pub fn read(text: &str, place: &str, env: impl Fn(&str) -> Option<String>) -> Result<Config, GlassError> {
+    let mut table: Table = toml::from_str(text).map_err(|e| wrong(place, "file", "", e.message()))?;
     for &(section, key, kind) in KEYS {
         let name = format!("LOTSE_{}_{}", section.to_uppercase(), key.to_uppercase());
         let Some(text) = env(&name) else { continue };
@@ -211,8 +216,8 @@ pub fn load(file: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Result
         }
     }
     let config: Config =
-        Value::Table(table).try_into().map_err(|e: toml::de::Error| wrong(&place, "file", "", e.message()))?;
-    check(&config, &place)?;
+        Value::Table(table).try_into().map_err(|e: toml::de::Error| wrong(place, "file", "", e.message()))?;
+    check(&config, place)?;
     Ok(config)
 }
 

@@ -24,6 +24,9 @@ use crate::{
 };
 
 pub const COOKIE: &str = "lotse_session";
+/// The same over HTTPS: browsers take this name only with Secure, for this host alone and for every path, so that no neighbour
+/// under the same domain can plant one.
+pub const HOST_COOKIE: &str = "__Host-lotse_session";
 
 /// Somebody who proved who they are.
 #[derive(Debug, Clone)]
@@ -91,7 +94,7 @@ async fn find(app: &App, headers: &HeaderMap) -> Result<(Option<Caller>, Option<
         let by = By::Device { id: device.id, key: device.public_key };
         return Ok((Some(Caller { account: device.account, by }), None));
     }
-    let Some(cookie) = cookie(headers) else { return Ok((None, None)) };
+    let Some(cookie) = cookie(headers, is_https(app)) else { return Ok((None, None)) };
     let Some(login) = logins::of_cookie(&app.store.pool, cookie, now_ms()).await? else { return Ok((None, None)) };
     let current = login.turned.clone().unwrap_or_else(|| cookie.to_owned());
     let by = By::Browser { cookie: current, device_key: login.device_key };
@@ -111,8 +114,10 @@ fn check_place(app: &App, method: &Method, headers: &HeaderMap) -> Result<(), Er
     match text(headers, header::ORIGIN) {
         Some(origin) if is_own_origin(origin, host) => Ok(()),
         Some(_) => Err(Code::WrongOrigin.into()),
-        // A program, not a browser. A socket with a cookie must still say where it comes from.
-        None if is_socket && bearer(headers).is_none() => Err(Code::WrongOrigin.into()),
+        // A program, not a browser. Who comes with a cookie, or to the live socket without a token, must say from where.
+        None if bearer(headers).is_none() && (is_socket || headers.contains_key(header::COOKIE)) => {
+            Err(Code::WrongOrigin.into())
+        }
         None => Ok(()),
     }
 }
@@ -132,7 +137,8 @@ pub fn is_own_host(host: &str, config: &Config) -> bool {
             .any(|own| !own.is_empty() && name.eq_ignore_ascii_case(own))
 }
 
-fn is_own_origin(origin: &str, host: &str) -> bool {
+/// An origin is ours when its host is the one that was asked.
+pub fn is_own_origin(origin: &str, host: &str) -> bool {
     let bare = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
     bare.is_some_and(|o| o.eq_ignore_ascii_case(host))
 }
@@ -145,21 +151,32 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     text(headers, header::AUTHORIZATION)?.strip_prefix("Bearer ").map(str::trim)
 }
 
+/// Do browsers reach this server by HTTPS?
+pub fn is_https(app: &App) -> bool {
+    app.config.is_https()
+}
+
+fn cookie_name(https: bool) -> &'static str {
+    if https { HOST_COOKIE } else { COOKIE }
+}
+
 /// The login cookie of a request.
-pub fn cookie(headers: &HeaderMap) -> Option<&str> {
+pub fn cookie(headers: &HeaderMap, https: bool) -> Option<&str> {
+    let ours = cookie_name(https);
     headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|v| v.to_str().ok())
         .flat_map(|v| v.split(';'))
-        .find_map(|pair| pair.trim().split_once('=').filter(|(name, _)| *name == COOKIE).map(|(_, value)| value))
+        .find_map(|pair| pair.trim().split_once('=').filter(|(name, _)| *name == ours).map(|(_, value)| value))
 }
 
 /// Sets the login cookie; an empty one removes it.
 pub fn set_cookie(app: &App, headers: &mut HeaderMap, value: &str) {
-    let secure = if app.config.is_https() { "; Secure" } else { "" };
+    let https = app.config.is_https();
+    let (name, secure) = (cookie_name(https), if https { "; Secure" } else { "" });
     let age = if value.is_empty() { 0 } else { 7 * 24 * 3600 };
-    let text = format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}{secure}");
+    let text = format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}{secure}");
     if let Ok(value) = HeaderValue::from_str(&text) {
         headers.append(header::SET_COOKIE, value);
     }

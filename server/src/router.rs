@@ -1,21 +1,25 @@
 //! Every address the server answers under, and what all answers share: limits, security headers, errors with words.
 //!
-//! Elsewhere: one file per route in `http/`, the live socket in `live/`.
+//! Owns: the one table of routes with who may call each. The router is made from it and from nothing else, so a test that walks the
+//! table walks everything (`server/tests`). Never: lets a request to a handler whose caller the table does not name.
+//! Elsewhere: one file per route in `http/`, the live socket in `live/`, rights within a case (each handler asks the policy).
 
 use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
-    http::{HeaderName, HeaderValue, header},
-    middleware,
-    routing::{any, get, post, put},
+    extract::{DefaultBodyLimit, Request},
+    http::{HeaderName, HeaderValue, Method, header},
+    middleware::{self, Next},
+    response::Response,
+    routing::{MethodFilter, MethodRouter, any, on},
 };
+use lotse_protocol::policy::{Relation, Role, Verb, allowed};
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::{
     app::App,
-    caller,
+    caller::{self, Caller},
     error::{self, Error},
     front,
     http::{archive, cases, devices, grants, health, items, login, pages, registers},
@@ -26,57 +30,131 @@ use crate::{
 /// JSON bodies are small.
 const MAX_JSON_BYTES: usize = 64 * 1024;
 
-/// `script-src 'wasm-unsafe-eval'` is not granted; workers and media come from blobs the page itself makes.
-const CONTENT_POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+/// Nothing is inline: not a script, not a style (Svelte sets styles as properties, which needs no leave). `script-src
+/// 'wasm-unsafe-eval'` is not granted; workers and media come from blobs the page itself makes.
+pub const CONTENT_POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self'; \
     img-src 'self' blob: data:; media-src 'self' blob:; font-src 'self'; connect-src 'self'; worker-src 'self' blob:; \
     object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
+/// What every answer carries, errors and files included.
+pub const HEADERS: [(&str, &str); 7] = [
+    ("content-security-policy", CONTENT_POLICY),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("x-frame-options", "DENY"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("permissions-policy", "camera=(self), microphone=(self), geolocation=(), payment=(), usb=()"),
+];
+
+/// Who may call a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// Who has proven nothing yet, or proves it in this very request.
+    Anybody,
+    /// Who is logged in or paired, whatever their role.
+    Known,
+    /// Whose role may do this where no case is concerned.
+    May(Verb),
+    /// Whose relation to `{case}` lets them do one of these.
+    InCase(&'static [Verb]),
+    /// The same, and of this role only.
+    InCaseAs(Role, Verb),
+    /// Who is logged in; the archivist checks their grant.
+    Granted,
+}
+
+/// One address with one method.
+pub struct Route {
+    pub method: Method,
+    pub path: &'static str,
+    pub who: Who,
+    made: fn(MethodFilter) -> MethodRouter<Arc<App>>,
+}
+
+const fn route(
+    method: Method,
+    path: &'static str,
+    who: Who,
+    made: fn(MethodFilter) -> MethodRouter<Arc<App>>,
+) -> Route {
+    Route { method, path, who, made }
+}
+
+/// All of them. What is not listed is a page of the web app, or does not exist.
+pub static ROUTES: [Route; 18] = [
+    route(Method::POST, "/api/v1/login", Who::Anybody, |m| on(m, login::login)),
+    route(Method::POST, "/api/v1/logout", Who::Anybody, |m| on(m, login::logout)),
+    route(Method::GET, "/api/v1/me", Who::Known, |m| on(m, login::me)),
+    route(Method::GET, "/api/v1/cases", Who::May(Verb::ListCases), |m| on(m, cases::list)),
+    route(Method::POST, "/api/v1/cases", Who::May(Verb::OpenCase), |m| on(m, cases::open)),
+    route(Method::PUT, "/api/v1/cases/{case}/items/{digest}", Who::InCase(&[Verb::Write]), |m| {
+        on(m, items::put).layer(DefaultBodyLimit::disable())
+    }),
+    route(Method::GET, "/api/v1/cases/{case}/items/{digest}", Who::InCase(&[Verb::Read]), |m| on(m, items::get)),
+    route(Method::GET, "/api/v1/cases/{case}/bundle-log", Who::InCaseAs(Role::Archivist, Verb::Read), |m| {
+        on(m, cases::bundle_log)
+    }),
+    route(Method::POST, "/api/v1/cases/{case}/grants", Who::InCase(&[Verb::Replay, Verb::Export]), |m| {
+        on(m, grants::grant)
+    }),
+    route(Method::GET, "/api/v1/registers", Who::Known, |m| on(m, registers::all)),
+    route(Method::POST, "/api/v1/devices/pair", Who::Anybody, |m| on(m, devices::pair)),
+    route(Method::POST, "/api/v1/devices/challenge", Who::Anybody, |m| on(m, devices::challenge)),
+    route(Method::POST, "/api/v1/devices/token", Who::Anybody, |m| on(m, devices::token)),
+    route(Method::GET, "/api/v1/live", Who::Known, |m| on(m, socket::live)),
+    route(Method::GET, "/archive/{*rest}", Who::Granted, |m| on(m, archive::pass_on)),
+    // Is the archivist there? Asked by whoever looks after the machine.
+    route(Method::GET, "/archive/healthz", Who::Anybody, |m| on(m, archive::pass_on)),
+    route(Method::GET, "/healthz", Who::Anybody, |m| on(m, health::alive)),
+    route(Method::GET, "/readyz", Who::Anybody, |m| on(m, health::ready)),
+];
+
 pub fn routes(app: Arc<App>) -> Router {
-    let api = Router::new()
-        .route("/login", post(login::login))
-        .route("/logout", post(login::logout))
-        .route("/me", get(login::me))
-        .route("/cases", get(cases::list).post(cases::open))
-        .route("/cases/{case}/items/{digest}", put(items::put).layer(DefaultBodyLimit::disable()))
-        .route("/cases/{case}/items/{digest}", get(items::get))
-        .route("/cases/{case}/bundle-log", get(cases::bundle_log))
-        .route("/cases/{case}/grants", post(grants::grant))
-        .route("/registers", get(registers::all))
-        .route("/devices/pair", post(devices::pair))
-        .route("/devices/challenge", post(devices::challenge))
-        .route("/devices/token", post(devices::token))
-        .route("/live", get(socket::live))
-        .fallback(no_such_path);
-    let header = |name: HeaderName, value: &'static str| {
-        SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
-    };
+    let mut router = Router::new();
+    for route in &ROUTES {
+        // Only methods of our own table, all of them known to the filter.
+        let Ok(method) = MethodFilter::try_from(route.method.clone()) else { continue };
+        let who = route.who;
+        let guarded =
+            (route.made)(method).route_layer(middleware::from_fn(move |request, next| admit(who, request, next)));
+        router = router.route(route.path, guarded);
+    }
     let https = app.config.is_https();
-    let routes = Router::new()
-        .nest("/api/v1", api)
+    router = router
         .route("/api/{*rest}", any(no_such_path))
-        .route("/archive/{*rest}", any(archive::pass_on))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
+        .method_not_allowed_fallback(no_such_path)
         .fallback(pages::page)
         .layer(middleware::from_fn_with_state(app.clone(), caller::identify))
         .layer(middleware::from_fn_with_state(app.clone(), front::demand_tls))
         .layer(middleware::from_fn(error::render))
-        .layer(DefaultBodyLimit::max(MAX_JSON_BYTES))
-        .layer(header(header::CONTENT_SECURITY_POLICY, CONTENT_POLICY))
-        .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(header(header::REFERRER_POLICY, "no-referrer"))
-        .layer(header(header::X_FRAME_OPTIONS, "DENY"))
-        .layer(header(HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
-        .layer(header(
-            HeaderName::from_static("permissions-policy"),
-            "camera=(self), microphone=(self), geolocation=(), payment=(), usb=()",
-        ));
-    // Browsers heed it only where it came by TLS they trust (RFC 6797 8.1).
-    let routes = match https {
-        true => routes.layer(header(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000")),
-        false => routes,
+        .layer(DefaultBodyLimit::max(MAX_JSON_BYTES));
+    let header = |name: HeaderName, value: &'static str| {
+        SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
     };
-    routes.with_state(app)
+    for (name, value) in HEADERS {
+        router = router.layer(header(HeaderName::from_static(name), value));
+    }
+    // Browsers heed it only where it came by TLS they trust (RFC 6797 8.1).
+    if https {
+        router = router.layer(header(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"));
+    }
+    router.with_state(app)
+}
+
+/// Lets a request through to its handler, when the table says so.
+async fn admit(who: Who, request: Request, next: Next) -> Result<Response, Error> {
+    let caller = request.extensions().get::<Caller>();
+    match (who, caller) {
+        (Who::Anybody, _) => {}
+        (_, None) => return Err(Code::NotLoggedIn.into()),
+        (Who::May(verb), Some(caller)) if !allowed(caller.role(), verb, Relation::Outsider) => {
+            return Err(Code::Forbidden.into());
+        }
+        // Where somebody stands in a case is asked by the handler, with its one answer for foreign and unknown cases.
+        _ => {}
+    }
+    Ok(next.run(request).await)
 }
 
 async fn no_such_path() -> Error {

@@ -32,7 +32,7 @@ export function measured(page: Page, touch: boolean): Promise<string[]> {
       if (r.width < 2 || r.height < 2 || getComputedStyle(e).visibility === 'hidden' || e.closest('.sr, [aria-hidden=true]')) continue;
       const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent!.trim());
       if (own && getComputedStyle(e).overflowX !== 'visible' && e.scrollWidth > e.clientWidth + 1) list.push(`cut off: ${name(e)}`);
-      if (r.right > innerWidth + 1 && !e.closest('ol.strip, .scroll, .rail, svg')) list.push(`beyond the edge: ${name(e)}`);
+      if (r.right > innerWidth + 1 && !e.closest('ol.strip, .scroll, .rail, .stage, svg')) list.push(`beyond the edge: ${name(e)}`);
       // A link within a line of words is exempt, as WCAG 2.5.8 has it.
       const words = e.tagName === 'A' && getComputedStyle(e).display === 'inline';
       if (touch && !words && e.matches('button, a, select, input:not([type=file]), textarea, [role=slider]')) {

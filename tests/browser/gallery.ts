@@ -1,7 +1,7 @@
 /**
  * Takes a picture of every page and state with the real programs, and of every screen of the glasses: `npm run gallery`.
  *
- * Owns: the walk; each state in two sizes, two looks and two languages, in tests/out/gallery.
+ * Owns: the walk. Elsewhere: how a state is taken (`shots.ts`), the tools of the live page (`gallery-live.ts`).
  * Never: judges beauty. Somebody looks at the pictures. Elsewhere: what can be measured (`checks.ts`), what must work
  * (`story.spec.ts`).
  * `LOTSE_GALLERY='live replay' npm run gallery` takes only states whose names begin so; the walk is the same.
@@ -12,58 +12,11 @@ import { join } from 'node:path';
 
 import { type Browser, type Page, expect, test } from '@playwright/test';
 
-import { measured, violations } from './checks.ts';
-import { type Point, draw, logIn, newPage, openBrowser } from './people.ts';
+import { type Point, draw, openBrowser } from './people.ts';
 import { frameNumber, spec } from './pictures.ts';
 import { Programs, binaries, root } from './programs.ts';
+import { LONG, found, only, out, pageOf, take } from './shots.ts';
 
-const out = join(root, 'tests/out/gallery');
-const only = (process.env['LOTSE_GALLERY'] ?? '').split(' ').filter((o) => o && o !== 'all');
-const SIZES = { desk: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } } as const;
-const LONG = { timeout: 60_000 };
-const found: string[] = [];
-
-/** One state in both sizes, looks and languages. */
-async function take(page: Page, name: string, fixed?: 'de' | 'en'): Promise<void> {
-  if (only.length > 0 && !only.some((o) => name.startsWith(o))) return;
-  for (const language of fixed ? [fixed] : (['de', 'en'] as const)) {
-    if (!fixed) await speak(page, language);
-    for (const [size, box] of Object.entries(SIZES)) {
-      await page.setViewportSize(box);
-      for (const theme of ['dark', 'light']) {
-        await page.evaluate((t) => (document.documentElement.dataset['theme'] = t), theme);
-        // Colours fade for 120 ms.
-        await page.waitForTimeout(200);
-        const file = `${name}-${size}-${theme}-${language}`;
-        await page.screenshot({ path: join(out, `${file}.png`), fullPage: size === 'phone' });
-        if (fixed || language === 'de') found.push(...(await violations(page)).map((v) => `${file}: ${v}`));
-      }
-      found.push(...(await measured(page, size === 'phone')).map((v) => `${name}-${size}-${language}: ${v}`));
-    }
-  }
-  if (!fixed) await speak(page, 'en');
-  await page.setViewportSize(SIZES.desk);
-  console.log(name);
-}
-
-/** By the page's own switch; where a page has none, by what it keeps. */
-async function speak(page: Page, language: 'de' | 'en'): Promise<void> {
-  const switched = await page.evaluate((l) => {
-    localStorage.setItem('lotse.language', l);
-    const button = document.querySelectorAll<HTMLElement>('.pair button')[l === 'de' ? 0 : 1];
-    button?.click();
-    return button !== undefined || document.documentElement.lang === l;
-  }, language);
-  if (!switched) await page.reload();
-}
-
-async function pageOf(browser: Browser, programs: Programs, user: string): Promise<Page> {
-  const page = await newPage(browser, { permissions: ['microphone', 'clipboard-write'], reducedMotion: 'reduce' });
-  page.on('pageerror', (e) => found.push(`${user}: ${e.message}`));
-  if (user === '') await page.goto(programs.url);
-  else await logIn(page, programs, user);
-  return page;
-}
 
 async function drawWith(page: Page, key: string, points: Point[]): Promise<void> {
   await page.keyboard.press(key);

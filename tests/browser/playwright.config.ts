@@ -3,7 +3,7 @@ import { defineConfig } from '@playwright/test';
 
 export default defineConfig({
   testDir: '.',
-  testMatch: process.env['LOTSE_GALLERY'] ? 'gallery.ts' : '*.spec.ts',
+  testMatch: process.env['LOTSE_GALLERY'] ? 'gallery*.ts' : '*.spec.ts',
   workers: 1,
   retries: 0,
   // The story takes about two minutes here; a cold, busy machine gets five times that.

@@ -95,6 +95,8 @@ impl Core {
                 }
                 self.drawing = Some((from, now_ms + DRAWING_MS));
             }
+            // For the other experts; `Drawing` tells the wearer that somebody draws.
+            PointerMessage::Marking { .. } => {}
             PointerMessage::Off => {
                 self.drawing = None;
                 self.pointing = None;

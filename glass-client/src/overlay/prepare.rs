@@ -161,7 +161,7 @@ fn make(job: Job, decoder: &mut Decoder, canvas: &mut Canvas, cache: &Cache) -> 
 }
 
 /// A picture file as it came from an expert; anything odd is no picture.
-fn open(bytes: &[u8]) -> Option<Rgba> {
+pub fn open(bytes: &[u8]) -> Option<Rgba> {
     let reader = image::ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format().ok()?;
     let (w, h) = reader.into_dimensions().ok()?;
     if u64::from(w) * u64::from(h) > MAX_PIXELS || w == 0 || h == 0 {

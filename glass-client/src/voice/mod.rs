@@ -136,6 +136,22 @@ impl SpeakerConfig {
     }
 }
 
+/// For `tests/fuzz`: the packets of one voice (ms after the one before, number, RTP time, payload), heard block by block.
+#[doc(hidden)]
+pub fn fuzz(packets: &[(u8, u16, u32, Bytes)]) {
+    let (mut mixer, track, mut block) = (Mixer::new(), TrackId(uuid::Uuid::nil()), [0.0; BLOCK]);
+    let mut now = Instant::now();
+    for (after_ms, seq, rtp_time, payload) in packets {
+        for _ in 0..after_ms / 10 {
+            now += BLOCK_TIME;
+            mixer.next_block(now, &mut block);
+            assert!(block.iter().all(|sample| sample.abs() <= 1.0), "louder than full scale");
+        }
+        now += Duration::from_millis(u64::from(after_ms % 10));
+        mixer.push(track, VoicePacket { rtp_time: *rtp_time, seq: *seq, payload: payload.clone(), arrived: now });
+    }
+}
+
 impl Speaker {
     pub fn start(config: SpeakerConfig) -> Self {
         let (queue, orders) = sync_channel(QUEUE);

@@ -24,6 +24,9 @@ const YOUNG_SLEW: f64 = 0.02;
 /// At most one sample in this time is kept, µs.
 const SAMPLE_EVERY_US: i64 = 900_000;
 
+/// No publisher's UTC or offset is further from 1970 than this, µs (285 years): with it, sums of times stay numbers.
+const FAR_US: i64 = 1 << 53;
+
 /// One measurement: RTP time, the publisher's UTC as its sender report says, and server UTC when it arrived, µs.
 pub type Sample = (u64, i64, i64);
 
@@ -58,10 +61,11 @@ struct Line {
 
 impl TrackClock {
     pub fn new(info: &TrackInfo) -> Self {
-        let announced = info.rtp_base.zip(info.start_us).map(|(base, start)| (u64::from(base), start));
+        let near = |us: i64| us.clamp(-FAR_US, FAR_US);
+        let announced = info.rtp_base.zip(info.start_us).map(|(base, start)| (u64::from(base), near(start)));
         let mut clock = Self {
             rate: f64::from(info.codec.clock_rate()),
-            offset_us: info.clock_offset_us,
+            offset_us: near(info.clock_offset_us),
             announced,
             samples: Vec::new(),
             fresh: Vec::new(),
@@ -234,6 +238,20 @@ mod tests {
             clock_offset_us: 0,
             width: 0,
             height: 0,
+        }
+    }
+
+    #[test]
+    fn an_announcement_no_clock_can_make_is_counted_with_and_breaks_nothing() {
+        for (start, offset) in [(i64::MIN, i64::MIN), (i64::MAX, i64::MAX), (i64::MIN, i64::MAX), (i64::MAX, 0)] {
+            let absurd = TrackInfo { clock_offset_us: offset, ..info(Codec::Vp8, Some((u32::MAX, start))) };
+            let mut clock = TrackClock::new(&absurd);
+            for second in 0..3i64 {
+                let arrival = START + second * 1_000_000;
+                let rtp = clock.unwrap(second as u32 * 90_000, arrival);
+                clock.report(second as u32 * 90_000, ntp_to_us(u64::MAX), arrival);
+                clock.give(rtp);
+            }
         }
     }
 

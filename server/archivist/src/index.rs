@@ -83,14 +83,7 @@ impl Index {
         let mut file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        let mut records = Vec::new();
-        let mut good = 0;
-        for line in bytes.split_inclusive(|b| *b == b'\n') {
-            let Some(text) = line.strip_suffix(b"\n") else { break };
-            let Ok(record) = serde_json::from_slice(text) else { break };
-            records.push(record);
-            good += line.len();
-        }
+        let (records, good) = read(&bytes);
         file.set_len(good as u64)?;
         file.seek(SeekFrom::End(0))?;
         Ok((Self { file }, records))
@@ -126,6 +119,19 @@ impl Index {
         std::fs::rename(&part, path)?;
         Ok(index)
     }
+}
+
+/// The whole lines at the front of an index, and how many bytes they are.
+pub fn read(bytes: &[u8]) -> (Vec<Record>, usize) {
+    let mut records = Vec::new();
+    let mut good = 0;
+    for line in bytes.split_inclusive(|b| *b == b'\n') {
+        let Some(text) = line.strip_suffix(b"\n") else { break };
+        let Ok(record) = serde_json::from_slice(text) else { break };
+        records.push(record);
+        good += line.len();
+    }
+    (records, good)
 }
 
 /// The payload of a fragment's event, from what the index says.

@@ -253,15 +253,10 @@ impl Leg {
     }
 
     fn on_offer(&mut self, offer: Offer) -> Result<RtcAnswer> {
-        let now = Instant::now();
         self.streams = streams(&offer);
         let lines: Vec<(Pseudonym, TrackInfo)> = offer.downlink.iter().map(|l| (l.owner, l.info.clone())).collect();
         self.feed.lines(lines);
-        let remote = RTCSessionDescription::offer(offer.sdp).map_err(media)?;
-        self.core.set_remote_description(now, remote).map_err(media)?;
-        let answer = self.core.create_answer(None).map_err(media)?;
-        self.core.set_local_description(now, answer.clone()).map_err(media)?;
-        let sdp = self.core.local_description().map_or(answer.sdp, |d| d.sdp);
+        let sdp = answer(&mut self.core, offer.sdp, Instant::now())?;
         let fingerprint_sig = sdp
             .lines()
             .find_map(|l| l.trim().strip_prefix("a=fingerprint:"))
@@ -282,6 +277,22 @@ impl Leg {
             }
         }
     }
+}
+
+/// The SDP of our answer to an offer.
+fn answer(core: &mut RTCPeerConnection, offer: String, now: Instant) -> Result<String> {
+    let remote = RTCSessionDescription::offer(offer).map_err(media)?;
+    core.set_remote_description(now, remote).map_err(media)?;
+    let answer = core.create_answer(None).map_err(media)?;
+    core.set_local_description(now, answer.clone()).map_err(media)?;
+    Ok(core.local_description().map_or(answer.sdp, |d| d.sdp))
+}
+
+/// For `tests/fuzz`: a fresh connection without a socket answers this offer.
+#[doc(hidden)]
+pub fn fuzz(offer: Offer) -> Option<String> {
+    let _ = (streams(&offer), candidates(&offer.sdp));
+    answer(&mut connection(SocketAddr::from(([127, 0, 0, 1], 5_000))).ok()?, offer.sdp, Instant::now()).ok()
 }
 
 /// Which stream belongs to which track: by the lines' mids and the `a=ssrc` of their sections.

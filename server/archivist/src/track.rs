@@ -440,7 +440,8 @@ impl Track {
     }
 
     fn ask(&mut self, now_us: i64) {
-        if !self.info.codec.is_video() || now_us - self.asked_us < ASK_EVERY_US || self.heard_us.is_none() {
+        if !self.info.codec.is_video() || now_us.saturating_sub(self.asked_us) < ASK_EVERY_US || self.heard_us.is_none()
+        {
             return;
         }
         let old = self.expected.and_then(|e| self.age_ms(e)).is_some_and(|a| a >= self.pace.ask_after_ms());
@@ -448,5 +449,47 @@ impl Track {
             self.asked_us = now_us;
             self.told.push(Told::KeyFrame);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lotse_protocol::{id::TrackId, signal::TrackSource};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_session_that_ends_before_a_hole_was_filled_keeps_what_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = Keys::open(&dir.path().join("keys")).unwrap();
+        let info = TrackInfo {
+            track: TrackId(Uuid::nil()),
+            source: TrackSource::Main,
+            codec: Codec::Vp8,
+            rtp_base: Some(0),
+            start_us: Some(1_700_000_000_000_000),
+            clock_offset_us: 0,
+            width: 16,
+            height: 16,
+        };
+        let mut track = Track::new(SessionId(Uuid::nil()), Pseudonym(Uuid::nil()), info, None);
+        // A key frame, so that none was asked for; a packet that never came; and a picture that waits for it when the session ends.
+        for (seq, head) in [(1u16, 0u8), (3, 1)] {
+            let packet = Packet {
+                seq,
+                timestamp: u32::from(seq) * 3_000,
+                marker: true,
+                payload: vec![0x10, head, 2, 0, 0x9d, 1, 0x2a, 16, 0, 16, 0].into(),
+                arrival_us: 1_700_000_000_000_000 + i64::from(seq) * 33_333,
+            };
+            track.packet(dir.path(), &keys, packet).unwrap();
+        }
+        track.stop(dir.path(), &keys, true).unwrap();
+        let finished = track.take_told().into_iter().find_map(|told| match told {
+            Told::Finished(finished) => Some(finished),
+            _ => None,
+        });
+        assert_eq!(finished.unwrap().payload.frames, 2);
     }
 }

@@ -95,6 +95,23 @@ export type Mark = { "shape": "stroke", points: Array<StrokePoint>, } | { "shape
 export type Message = { text: string, file?: FileInfo, };
 
 /**
+ * A mark of an open sheet, small enough for one message: long strokes come thinned, the sent instruction has all points.
+ */
+export type MovingMark = { 
+/**
+ * UUID made by the author.
+ */
+id: string, 
+/**
+ * Rises with each change of this mark; the highest counts.
+ */
+version: number, 
+/**
+ * Absent: taken away.
+ */
+annotation?: Annotation, };
+
+/**
  * Payload of `notice.shown`: the words on the display, as they were.
  */
 export type NoticeShown = { 
@@ -134,7 +151,11 @@ export type PictureOrigin = "ring" | "snapshot" | "none";
 /**
  * One message of the pointer channel.
  */
-export type PointerMessage = { "t": "pointer", at: PictureCoord, } | { "t": "drawing" } | { "t": "off" };
+export type PointerMessage = { "t": "pointer", at: PictureCoord, } | { "t": "drawing" } | { "t": "marking", 
+/**
+ * Rises with each picture its author freezes.
+ */
+sheet: number, frame: FrameId, mark?: MovingMark, } | { "t": "off" };
 
 /**
  * Payload of `receipt`. The envelope's clear times are whole minutes; this is the exact one.

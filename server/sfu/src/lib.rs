@@ -12,6 +12,8 @@ mod command;
 mod engine;
 mod error;
 mod forward;
+#[doc(hidden)]
+pub mod fuzz;
 mod history;
 mod interceptor;
 mod keyframe;

@@ -2,9 +2,9 @@
 //!
 //! As an ICE-lite side we check nothing ourselves. We follow the address whose genuine check nominates it, and one that
 //! does not when the old address has fallen silent (a network that changed under a client which nominates only once).
-//! A check seen before moves nothing: whoever copied it from the network could send it from anywhere.
+//! A check seen before from elsewhere is nobody's: whoever copied it from the network could send it from anywhere.
 //!
-//! Owns: the address, and the checks seen lately. Never: looks into a check.
+//! Owns: the address, the other ones checks came from, and the checks seen lately. Never: looks into a check.
 //! Elsewhere: whether a check is genuine (`stun`, `worker`).
 
 use std::{
@@ -15,8 +15,19 @@ use std::{
 
 /// Silence after which an address may be left without a nomination: half of the 2 s in which clients check a path they use.
 const SILENT: Duration = Duration::from_secs(1);
-/// Checks remembered: more than a client sends in half a minute on the path it uses.
-const REMEMBERED: usize = 64;
+/// Checks remembered: a quarter of an hour on the path in use, 22 kB. A copy kept longer than that is not known any more.
+const REMEMBERED: usize = 512;
+/// Addresses a leg may have at once: every interface of a laptop, twice. The oldest one not in use makes room.
+const ADDRESSES: usize = 16;
+
+/// What a genuine check means.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// From here on the address is the leg's; the other one, if any, is not any more.
+    Ours { left: Option<Route> },
+    /// It was seen before, from another address: somebody copied it.
+    Copied,
+}
 
 /// An address, and how it is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +40,8 @@ pub(crate) enum Route {
 #[derive(Debug, Default)]
 pub(crate) struct Path {
     to: Option<(Route, Instant)>,
-    seen: VecDeque<[u8; 12]>,
+    seen: VecDeque<([u8; 12], Route)>,
+    addresses: VecDeque<Route>,
 }
 
 impl Path {
@@ -47,18 +59,28 @@ impl Path {
     }
 
     /// A genuine check has come from there.
-    pub(crate) fn on_check(&mut self, from: Route, nominates: bool, transaction: [u8; 12], now: Instant) {
-        if self.seen.contains(&transaction) {
-            return;
+    pub(crate) fn on_check(&mut self, from: Route, nominates: bool, transaction: [u8; 12], now: Instant) -> Check {
+        match self.seen.iter().find(|(known, _)| *known == transaction) {
+            // Sent again by its client, because our answer was lost.
+            Some((_, place)) if *place == from => return Check::Ours { left: None },
+            Some(_) => return Check::Copied,
+            None => {}
         }
         if self.seen.len() == REMEMBERED {
             self.seen.pop_front();
         }
-        self.seen.push_back(transaction);
+        self.seen.push_back((transaction, from));
         let silent = self.to.is_none_or(|(_, heard)| now.saturating_duration_since(heard) > SILENT);
         if nominates || silent {
             self.to = Some((from, now));
         }
+        if !self.addresses.contains(&from) {
+            self.addresses.push_back(from);
+        }
+        let to = self.to();
+        let old = || self.addresses.iter().position(|address| Some(*address) != to && *address != from);
+        let left = if self.addresses.len() > ADDRESSES { old().and_then(|at| self.addresses.remove(at)) } else { None };
+        Check::Ours { left }
     }
 }
 
@@ -94,5 +116,23 @@ mod tests {
         path.on_check(at(1), true, [1; 12], now);
         path.on_check(at(66), true, [1; 12], now + Duration::from_secs(9));
         assert_eq!(path.to(), Some(at(1)));
+    }
+
+    #[test]
+    fn a_client_with_ever_new_addresses_holds_a_few_and_keeps_the_one_in_use() {
+        let (mut path, now) = (Path::default(), Instant::now());
+        path.on_check(at(1), true, [0; 12], now);
+        let mut left = 0;
+        for n in 2..200u16 {
+            let transaction = std::array::from_fn(|at| n.to_be_bytes()[at % 2]);
+            match path.on_check(at(n), false, transaction, now) {
+                Check::Ours { left: Some(gone) } => {
+                    assert!(gone != at(1) && gone != at(n));
+                    left += 1;
+                }
+                other => assert_eq!(other, Check::Ours { left: None }),
+            }
+        }
+        assert_eq!((left, path.addresses.len(), path.to()), (199 - ADDRESSES, ADDRESSES, Some(at(1))));
     }
 }

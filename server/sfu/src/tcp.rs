@@ -401,7 +401,7 @@ mod tests {
 
     fn request(username: &str) -> Vec<u8> {
         let provider = rtc::crypto::default_provider().expect("a provider is built in");
-        framed(&stun::tests::request(username, "secret", provider.crypto()))
+        framed(&stun::request(username, "secret", [7; 12], provider.crypto()).expect("a request"))
     }
 
     #[test]

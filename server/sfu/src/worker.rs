@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 
 use crate::budget::Budget;
 use crate::command::{Command, Shared};
-use crate::path::Route;
+use crate::path::{Check, Route};
 use crate::probe;
 use crate::{SfuEvent, engine::Engine, history::Packet, leg::Leg, room::Room, socket::Outlet, stun, tcp::Streams};
 
@@ -210,8 +210,20 @@ impl State {
             self.trouble.forged += 1;
             return None;
         }
-        leg.last_valid = now;
-        leg.path.on_check(from, binding.nominates, binding.transaction, now);
+        match leg.path.on_check(from, binding.nominates, binding.transaction, now) {
+            Check::Ours { left } => {
+                leg.last_valid = now;
+                if let Some(Route::Udp(left)) = left
+                    && self.by_address.get(&left) == Some(&id)
+                {
+                    self.by_address.remove(&left);
+                }
+            }
+            Check::Copied => {
+                self.trouble.forged += 1;
+                return None;
+            }
+        }
         Some(id)
     }
 
@@ -303,7 +315,7 @@ impl State {
     }
 
     /// Calls every leg and held-back key frame request whose time has come.
-    fn on_deadlines(&mut self, now: Instant) {
+    pub(crate) fn on_deadlines(&mut self, now: Instant) {
         for id in 0..self.legs.len() {
             let Some(leg) = self.legs[id].as_mut() else { continue };
             if leg.deadline.is_some_and(|deadline| now >= deadline) {

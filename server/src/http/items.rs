@@ -87,7 +87,7 @@ async fn may(app: &App, caller: &Caller, case: CaseId, verb: Verb) -> Result<(),
 }
 
 /// One byte range as start and end (exclusive). `None`: to be ignored (RFC 9110, 14.2), `Err`: beyond the end.
-fn range(text: &str, size: u64) -> Option<Result<(u64, u64), ()>> {
+pub fn range(text: &str, size: u64) -> Option<Result<(u64, u64), ()>> {
     let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
     if first.is_empty() {
         let tail: u64 = last.parse().ok()?;

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::Body;
 use crate::{
     app::App,
-    caller::{By, Caller, Peer, cookie, set_cookie},
+    caller::{By, Caller, Peer, cookie, is_https, set_cookie},
     error::Error,
     limits::Who,
     refusal::{Code, Refusal},
@@ -65,7 +65,7 @@ pub async fn login(
     };
     app.limits.succeeded(&user);
     // A new login is a new cookie; what was there before ends.
-    if let Some(old) = cookie(&headers) {
+    if let Some(old) = cookie(&headers, is_https(&app)) {
         logins::end(pool, old).await?;
     }
     let value = logins::start(pool, account.id, body.device_key).await?;
@@ -76,7 +76,7 @@ pub async fn login(
 
 /// `POST /api/v1/logout`
 pub async fn logout(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Error> {
-    if let Some(cookie) = cookie(&headers) {
+    if let Some(cookie) = cookie(&headers, is_https(&app)) {
         logins::end(&app.store.pool, cookie).await?;
     }
     let mut response = StatusCode::NO_CONTENT.into_response();

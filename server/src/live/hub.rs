@@ -356,10 +356,12 @@ impl Hub {
         }
     }
 
-    /// Who the connection is in this session, if present there.
+    /// Who the connection is in this session, if present there. A session of a case that is not open here is as unknown as one
+    /// that does not exist: trying ids tells nothing.
     fn participant(&self, id: ConnId, session: SessionId) -> Result<(Pseudonym, &LiveSession), Code> {
+        let cases = self.conns.get(&id).map(|c| &c.cases).filter(|cases| !cases.is_empty()).ok_or(Code::NotOpen)?;
         let live = self.sessions.get(&session).ok_or(Code::NoSuchSession)?;
-        let me = self.conns.get(&id).and_then(|c| c.cases.get(&live.summary.case)).ok_or(Code::NotOpen)?;
+        let me = cases.get(&live.summary.case).ok_or(Code::NoSuchSession)?;
         match live.session.participants.get(me) {
             Some(p) if p.present => Ok((*me, live)),
             _ => Err(Code::NotPresent),

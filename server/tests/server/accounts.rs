@@ -20,6 +20,7 @@ async fn a_login_sets_a_strict_cookie_and_a_second_one_replaces_it() {
     let again = http()
         .post(format!("{}/api/v1/login", world.url))
         .header("cookie", format!("lotse_session={first}"))
+        .header("origin", &world.url)
         .json(&json!({ "user": "expert", "password": DEMO_PASSWORD }))
         .send()
         .await
@@ -112,8 +113,11 @@ async fn errors_speak_the_readers_language_and_carry_an_id() {
 async fn pages_of_other_sites_can_neither_act_nor_listen() {
     let world = World::start().await;
     let person = world.login("expert").await;
+    let Proof::Cookie(cookie) = &person.proof else { panic!("a browser") };
     let post = |origin: String| {
-        person.request(Method::POST, "/api/v1/cases").header("origin", origin).json(&json!({ "language": "de" }))
+        let url = format!("{}/api/v1/cases", world.url);
+        let request = http().post(url).header("cookie", format!("lotse_session={cookie}"));
+        request.header("origin", origin).json(&json!({ "language": "de" }))
     };
     let (status, error) = error_of(post("http://evil.example".into()).send().await.expect("an answer")).await;
     assert_eq!((status, error.code.as_str()), (403, "wrong_origin"));
@@ -126,30 +130,4 @@ async fn pages_of_other_sites_can_neither_act_nor_listen() {
     // A foreign name pointed at this machine.
     let rebound = person.request(Method::GET, "/api/v1/me").header("host", "evil.example").send().await;
     assert_eq!(error_of(rebound.expect("an answer")).await.1.code, "wrong_host");
-}
-
-#[tokio::test]
-async fn every_answer_forbids_framing_sniffing_and_foreign_scripts() {
-    let world = World::start().await;
-    for path in ["/", "/api/v1/me", "/no/such/page"] {
-        let response = http().get(format!("{}{path}", world.url)).send().await.expect("an answer");
-        let header = |name: &str| response.headers()[name].to_str().expect("text").to_owned();
-        let policy = header("content-security-policy");
-        for rule in
-            ["default-src 'self'", "frame-ancestors 'none'", "worker-src 'self' blob:", "media-src 'self' blob:"]
-        {
-            assert!(policy.contains(rule), "{rule} missing on {path}");
-        }
-        assert_eq!(header("x-content-type-options"), "nosniff");
-        assert_eq!(header("referrer-policy"), "no-referrer");
-    }
-}
-
-#[tokio::test]
-async fn who_is_not_logged_in_gets_nothing() {
-    let world = World::start().await;
-    for path in ["/api/v1/me", "/api/v1/cases", "/api/v1/registers", "/api/v1/live", "/archive/cases/x/bundle"] {
-        let response = http().get(format!("{}{path}", world.url)).send().await.expect("an answer");
-        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
-    }
 }

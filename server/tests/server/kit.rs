@@ -173,7 +173,9 @@ impl Person {
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = http().request(method, format!("{}{path}", self.url));
         match &self.proof {
-            Proof::Cookie(cookie) => request.header("cookie", format!("lotse_session={cookie}")),
+            Proof::Cookie(cookie) => {
+                request.header("cookie", format!("lotse_session={cookie}")).header("origin", &self.url)
+            }
             Proof::Token(token) => request.bearer_auth(token),
         }
     }

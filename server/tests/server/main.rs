@@ -16,3 +16,5 @@ mod membership;
 mod policy;
 mod sessions;
 mod start;
+mod walk;
+mod web;

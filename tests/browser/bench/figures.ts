@@ -37,7 +37,7 @@ export type Watched = {
 
 type Spread = { n: number; min: number; p50: number; p95: number; max: number };
 
-function spread(values: readonly number[]): Spread | null {
+export function spread(values: readonly number[]): Spread | null {
   const sorted = values.filter(Number.isFinite).sort((a, b) => a - b);
   if (sorted.length === 0) return null;
   // The nearest rank: a value that was measured.

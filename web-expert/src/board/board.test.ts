@@ -8,6 +8,7 @@ import { add, change, erase, newScene, nextStep, redo, undo, visible, type Board
 import { begin, covers, extend, finish, hit, MAX_POINTS, moved, place, TOOLS } from './tools';
 
 const STYLE = { colour: 'yellow', width: 455 } as const;
+const HD = { width: 1280, height: 720 };
 const at = (x: number, y: number): StrokePoint => ({ x, y, p: 128 });
 const step = (id: string, n: number): BoardMark => ({
   id,
@@ -88,20 +89,22 @@ describe('tools', () => {
 
   it.each([
     ['pen', 'stroke'],
+    ['line', 'stroke'],
+    ['circle', 'ellipse'],
     ['arrow', 'arrow'],
     ['rectangle', 'rectangle'],
     ['ellipse', 'ellipse'],
     ['step', 'step'],
   ] as const)('%s draws a %s', (tool, shape) => {
-    const draft = extend(begin(tool, at(1000, 1000), STYLE, 4)!, [at(3000, 2000), at(9000, 9000)]);
-    const mark = finish(draft)!;
+    const draft = extend(begin(tool, at(1000, 1000), STYLE, 4)!, [at(3000, 2000), at(9000, 9000)], { tool, size: HD });
+    const mark = finish(draft, tool)!;
     expect(mark.shape).toBe(shape);
     expect(hit([{ id: 'x', author: 'ann', annotation: mark }], { x: 60000, y: 1000 }, { width: 1280, height: 720 }, 8)).toBeNull();
   });
 
   it.each(TOOLS)('%s can be placed without a pointer or makes no mark at all', (tool) => {
     const drawn = begin(tool, at(5, 5), STYLE, 1);
-    expect(place(tool, { x: 30000, y: 30000 }, STYLE, 1) === null).toBe(drawn === null);
+    expect(place(tool, { x: 30000, y: 30000 }, STYLE, 1, HD) === null).toBe(drawn === null);
   });
 
   it('takes a click with a dragged shape as nothing, and with the pen as a dot', () => {
@@ -109,9 +112,35 @@ describe('tools', () => {
     expect(finish(begin('pen', at(5, 5), STYLE, 1)!)).toMatchObject({ points: [at(5, 5), at(5, 5)] });
   });
 
+  it('takes a click with the line as nothing', () => {
+    expect(finish(begin('line', at(5, 5), STYLE, 1)!, 'line')).toBeNull();
+  });
+
+  it.each([
+    [60000, 61000],
+    [3000, 61000],
+    [2000, 100],
+    [60000, 1000],
+  ])('a circle pulled to %d, %d is as wide as high, and within the picture', (x, y) => {
+    const round = extend(begin('circle', at(30000, 20000), STYLE, 1)!, [at(x, y)], { tool: 'circle', size: HD }) as Annotation & { shape: 'ellipse' };
+    const [a, b] = [toPixels(round.a, HD), toPixels(round.b, HD)];
+    expect(Math.abs(b.x - a.x)).toBeCloseTo(Math.abs(b.y - a.y), 0);
+    expect(Math.sign(round.b.x - round.a.x)).toBe(Math.sign(x - 30000));
+    expect(Math.sign(round.b.y - round.a.y)).toBe(Math.sign(y - 20000));
+  });
+
+  it('holds lines and arrows to 45 degrees with shift', () => {
+    const pull = { tool: 'line', regular: true, size: HD } as const;
+    const level = extend(begin('line', at(1000, 30000), STYLE, 1)!, [at(60000, 33000)], pull) as Annotation & { shape: 'stroke' };
+    expect(level.points[1]).toEqual({ x: 60000, y: 30000, p: 128 });
+    const steep = extend(begin('arrow', at(1000, 30000), STYLE, 1)!, [at(30000, 65000)], { ...pull, tool: 'arrow' }) as Annotation & { shape: 'arrow' };
+    const [p, q] = [toPixels(steep.tail, HD), toPixels(steep.tip, HD)];
+    expect(q.x - p.x).toBeCloseTo(q.y - p.y, 0);
+  });
+
   it('keeps strokes within the contract', () => {
     const many = Array.from({ length: MAX_POINTS + 500 }, (_, i) => at((i * 20) % 60000, (i * 20) % 50000));
-    const drawn = extend(begin('pen', at(0, 0), STYLE, 1)!, many);
+    const drawn = extend(begin('pen', at(0, 0), STYLE, 1)!, many, { tool: 'pen', size: HD });
     expect(drawn).toMatchObject({ shape: 'stroke' });
     expect((drawn as { points: unknown[] }).points.length).toBe(MAX_POINTS);
   });

@@ -1,19 +1,21 @@
 // What the pen does with each tool: pure functions from points to a draft to a mark.
 //
+// A line is a stroke of two points and a circle an ellipse as wide as high, so every pair of glasses draws both.
 // Owns: geometry limits of the contract, hit testing, moving. Never: touches the screen.
 
 import type { Annotation, Colour, Mark, PictureCoord, StrokePoint } from '@bindings/payload';
-import { clamp, lengthToPixels, toPixels, type Size } from './coords';
+import { clamp, FULL, lengthToPixels, toPixels, type Size } from './coords';
 import type { BoardMark } from './scene';
 
-export type Tool = 'select' | 'laser' | 'pen' | 'arrow' | 'rectangle' | 'ellipse' | 'text' | 'step' | 'eraser';
-export const TOOLS: readonly Tool[] = ['select', 'laser', 'pen', 'arrow', 'rectangle', 'ellipse', 'text', 'step', 'eraser'];
+export const TOOLS = ['select', 'laser', 'pen', 'line', 'arrow', 'rectangle', 'ellipse', 'circle', 'text', 'step', 'eraser'] as const;
+export type Tool = (typeof TOOLS)[number];
 export const COLOURS: readonly Colour[] = ['yellow', 'pink', 'blue', 'green', 'white'];
+/** As the glasses draw them (annotation.rs); ink.test.ts holds them apart, for colour-blind people too. */
 export const INK: Record<Colour, string> = {
   yellow: '#ffd60a',
   pink: '#ff4d94',
   blue: '#35d6ff',
-  green: '#5be584',
+  green: '#22b14c',
   white: '#ffffff',
 };
 /** Three widths relative to picture height: 3, 5 and 9 pixels at 720. */
@@ -40,11 +42,15 @@ export function begin(tool: Tool, at: StrokePoint, style: Style, step: number): 
   switch (tool) {
     case 'pen':
       return { shape: 'stroke', points: [at], ...style };
+    case 'line':
+      return { shape: 'stroke', points: [even(point), even(point)], ...style };
     case 'arrow':
       return { shape: 'arrow', tail: point, tip: point, ...style };
     case 'rectangle':
+      return { shape: 'rectangle', a: point, b: point, ...style };
     case 'ellipse':
-      return { shape: tool, a: point, b: point, ...style };
+    case 'circle':
+      return { shape: 'ellipse', a: point, b: point, ...style };
     case 'step':
       return { shape: 'step', at: point, n: step, ...style };
     default:
@@ -52,13 +58,24 @@ export function begin(tool: Tool, at: StrokePoint, style: Style, step: number): 
   }
 }
 
+export interface Pull {
+  tool: Tool;
+  /** Shift: squares and circles, lines and arrows in steps of 45 degrees. */
+  regular?: boolean;
+  size: Size;
+}
+
 /** The mark after the pen went to these points. */
-export function extend(mark: Annotation, points: readonly StrokePoint[]): Annotation {
+export function extend(mark: Annotation, points: readonly StrokePoint[], pull: Pull): Annotation {
   const last = points.at(-1);
   if (!last) return mark;
   const end: PictureCoord = { x: last.x, y: last.y };
   switch (mark.shape) {
     case 'stroke': {
+      if (pull.tool === 'line') {
+        const from = mark.points[0]!;
+        return { ...mark, points: [from, even(pull.regular ? straight(from, end, pull.size) : end)] };
+      }
       const next = [...mark.points];
       for (const p of points) {
         const before = next.at(-1);
@@ -68,10 +85,10 @@ export function extend(mark: Annotation, points: readonly StrokePoint[]): Annota
       return { ...mark, points: next };
     }
     case 'arrow':
-      return { ...mark, tip: end };
+      return { ...mark, tip: pull.regular ? straight(mark.tail, end, pull.size) : end };
     case 'rectangle':
     case 'ellipse':
-      return { ...mark, b: end };
+      return { ...mark, b: pull.regular || pull.tool === 'circle' ? square(mark.a, end, pull.size) : end };
     case 'step':
       return { ...mark, at: end };
     case 'text':
@@ -79,8 +96,40 @@ export function extend(mark: Annotation, points: readonly StrokePoint[]): Annota
   }
 }
 
+/** The far corner nearest to `to` that makes the box as wide as high in pixels, within the picture. */
+function square(a: PictureCoord, to: PictureCoord, size: Size): PictureCoord {
+  const x = Math.sign(to.x - a.x) || 1;
+  const y = Math.sign(to.y - a.y) || 1;
+  const part = (room: number, pixels: number) => (room / FULL) * pixels;
+  const room = Math.min(part(x > 0 ? FULL - a.x : a.x, size.width), part(y > 0 ? FULL - a.y : a.y, size.height));
+  const side = Math.min(room, Math.max(part(Math.abs(to.x - a.x), size.width), part(Math.abs(to.y - a.y), size.height)));
+  return { x: clamp(Math.round(a.x + (x * side * FULL) / size.width)), y: clamp(Math.round(a.y + (y * side * FULL) / size.height)) };
+}
+
+/** The point nearest to `to` that lies level, upright or at 45 degrees from `a`. */
+function straight(a: PictureCoord, to: PictureCoord, size: Size): PictureCoord {
+  const [p, q] = [toPixels(a, size), toPixels(to, size)];
+  const turn = (Math.round(Math.atan2(q.y - p.y, q.x - p.x) / (Math.PI / 4)) * Math.PI) / 4;
+  const [dx, dy] = [Math.cos(turn), Math.sin(turn)];
+  let long = (q.x - p.x) * dx + (q.y - p.y) * dy;
+  // As a whole within the picture, so that the angle stays.
+  if (Math.abs(dx) > 1e-9) long = Math.min(long, (dx > 0 ? size.width - p.x : p.x) / Math.abs(dx));
+  if (Math.abs(dy) > 1e-9) long = Math.min(long, (dy > 0 ? size.height - p.y : p.y) / Math.abs(dy));
+  return { x: clamp(Math.round(((p.x + dx * long) / size.width) * FULL)), y: clamp(Math.round(((p.y + dy * long) / size.height) * FULL)) };
+}
+
+/** The stroke is a straight line. */
+export function isLine(mark: Annotation): boolean {
+  return mark.shape === 'stroke' && mark.points.length === 2 && distance(mark.points[0]!, mark.points[1]!) > 0;
+}
+
+function even(at: PictureCoord): StrokePoint {
+  return { x: at.x, y: at.y, p: 128 };
+}
+
 /** The finished mark; null when it is too small to have been meant. */
-export function finish(mark: Annotation): Annotation | null {
+export function finish(mark: Annotation, tool?: Tool): Annotation | null {
+  if (tool === 'line' && mark.shape === 'stroke') return distance(mark.points[0]!, mark.points[1]!) < CLICK ? null : mark;
   switch (mark.shape) {
     case 'arrow':
       return distance(mark.tail, mark.tip) < CLICK ? null : mark;
@@ -96,17 +145,23 @@ export function finish(mark: Annotation): Annotation | null {
 }
 
 /** A mark of usual size around a point, for people without a pointing device. */
-export function place(tool: Tool, at: PictureCoord, style: Style, step: number): Annotation | null {
+export function place(tool: Tool, at: PictureCoord, style: Style, step: number, size: Size): Annotation | null {
   const off = (dx: number, dy: number): PictureCoord => ({ x: clamp(at.x + dx), y: clamp(at.y + dy) });
   const p = (dx: number, dy: number): StrokePoint => ({ ...off(dx, dy), p: 128 });
   switch (tool) {
     case 'pen':
       return { shape: 'stroke', points: [p(-4000, 0), p(-1300, 1200), p(1300, -1200), p(4000, 0)], ...style };
+    case 'line':
+      return { shape: 'stroke', points: [p(-6000, 0), p(6000, 0)], ...style };
     case 'arrow':
       return { shape: 'arrow', tail: off(9000, 9000), tip: at, ...style };
     case 'rectangle':
     case 'ellipse':
       return { shape: tool, a: off(-5000, -6000), b: off(5000, 6000), ...style };
+    case 'circle': {
+      const wide = Math.round((6000 * size.height) / size.width);
+      return { shape: 'ellipse', a: off(-wide, -6000), b: off(wide, 6000), ...style };
+    }
     case 'step':
       return { shape: 'step', at, n: step, ...style };
     default:

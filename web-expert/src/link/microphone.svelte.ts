@@ -1,6 +1,9 @@
 // The expert's microphone: asked for once, quiet until a key is held or it is left open.
 //
-// Owns: the track, its level, push-to-talk. A refusal is a state, not an error: listening goes on.
+// Owns: the track, its level, which device, push-to-talk. A refusal is a state, not an error: listening goes on.
+// Never: sends (rtc.svelte.ts).
+
+import { keptDevice, keepDevice } from './devices.svelte';
 
 export type MicState = 'off' | 'asking' | 'ready' | 'refused' | 'missing';
 
@@ -15,9 +18,16 @@ export class Microphone {
   held = $state(false);
   /** 0..1 of what goes out; 0 while nothing does. */
   level = $state(0);
+  /** 0..1 of what the device hears, measured while somebody looks (`listen`), whether it goes out or not. */
+  heard = $state(0);
   track: MediaStreamTrack | null = $state.raw(null);
+  /** The device in use as the browser names it; empty until there is one. */
+  device = $state('');
 
   #context: AudioContext | null = null;
+  /** The same sound beside the track that is sent: it is measured even while that one is quiet. */
+  #ear: MediaStreamTrack | null = null;
+  #listeners = 0;
   #timer = 0;
 
   /** Does sound go out right now? */
@@ -29,24 +39,31 @@ export class Microphone {
     if (this.state === 'asking' || this.state === 'ready') return;
     this.state = 'asking';
     try {
-      const stream = await navigator.mediaDevices.getUserMedia({
-        audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true, channelCount: 1 },
-      });
-      this.#use(stream);
+      this.#use(await this.#ask(keptDevice('audioinput')));
     } catch (e) {
       const name = (e as DOMException).name;
       this.state = name === 'NotFoundError' || name === 'NotReadableError' ? 'missing' : 'refused';
     }
   }
 
+  /** Another device, from now on and the next time. The call's owner sends the new track (`RtcSession.republish`). */
+  async choose(device: string): Promise<void> {
+    keepDevice('audioinput', device);
+    if (this.state === 'asking' || device === this.device) return;
+    this.stop();
+    await this.start();
+  }
+
   stop(): void {
     clearInterval(this.#timer);
     this.track?.stop();
-    this.track = null;
+    this.#ear?.stop();
+    this.track = this.#ear = null;
     void this.#context?.close().catch(() => {});
     this.#context = null;
     this.state = 'off';
-    this.level = 0;
+    this.level = this.heard = 0;
+    this.device = '';
   }
 
   setOpen(open: boolean): void {
@@ -60,6 +77,26 @@ export class Microphone {
     this.#apply();
   }
 
+  /** Measures what is heard until the returned function is called. */
+  listen(): () => void {
+    this.#listeners++;
+    return () => {
+      if (--this.#listeners === 0) this.heard = 0;
+    };
+  }
+
+  async #ask(device: string): Promise<MediaStream> {
+    const wishes = { echoCancellation: true, noiseSuppression: true, autoGainControl: true, channelCount: 1 };
+    const get = (exact: string) => navigator.mediaDevices.getUserMedia({ audio: { ...wishes, ...(exact ? { deviceId: { exact } } : {}) } });
+    try {
+      return await get(device);
+    } catch (e) {
+      // Unplugged since it was chosen: any other is better than none.
+      if (device && ['OverconstrainedError', 'NotFoundError', 'NotReadableError'].includes((e as DOMException).name)) return get('');
+      throw e;
+    }
+  }
+
   #use(stream: MediaStream): void {
     const track = stream.getAudioTracks()[0];
     if (!track) {
@@ -67,6 +104,7 @@ export class Microphone {
       return;
     }
     this.track = track;
+    this.device = track.getSettings().deviceId ?? '';
     this.state = 'ready';
     track.onended = () => {
       // Unplugged.
@@ -74,21 +112,23 @@ export class Microphone {
       this.state = 'missing';
     };
     this.#apply();
-    this.#measure(stream);
+    this.#measure(track);
   }
 
   #apply(): void {
     if (this.track) this.track.enabled = this.open || this.held;
   }
 
-  #measure(stream: MediaStream): void {
+  #measure(track: MediaStreamTrack): void {
+    this.#ear = track.clone();
+    this.#ear.enabled = true;
     this.#context = new AudioContext();
     const analyser = this.#context.createAnalyser();
-    analyser.fftSize = 512;
-    this.#context.createMediaStreamSource(stream).connect(analyser);
+    analyser.fftSize = 1024;
+    this.#context.createMediaStreamSource(new MediaStream([this.#ear])).connect(analyser);
     const samples = new Float32Array(analyser.fftSize);
     this.#timer = window.setInterval(() => {
-      if (!this.live) {
+      if (!this.live && this.#listeners === 0) {
         this.level = 0;
         return;
       }
@@ -97,7 +137,9 @@ export class Microphone {
       for (const s of samples) sum += s * s;
       // -60 dBFS is nothing, 0 is full.
       const db = 10 * Math.log10(sum / samples.length + 1e-12);
-      this.level = Math.min(1, Math.max(0, (db + 60) / 60));
+      const level = Math.min(1, Math.max(0, (db + 60) / 60));
+      this.level = this.live ? level : 0;
+      if (this.#listeners > 0) this.heard = level;
     }, LEVEL_MS);
   }
 }

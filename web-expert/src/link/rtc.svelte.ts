@@ -7,6 +7,7 @@ import type { ServerMessage } from '@bindings/command';
 import type { PointerMessage } from '@bindings/payload';
 import type { Leg, Line, Offer, TrackInfo } from '@bindings/signal';
 import { newId } from '../protocol/id';
+import { FrameHistory } from '../live/history';
 import type { LiveLink } from './live.svelte';
 import type { Microphone } from './microphone.svelte';
 import { doubling, type RetryPolicy } from './retry';
@@ -36,6 +37,8 @@ export interface Downlink {
   owner: string;
   info: TrackInfo;
   track: MediaStreamTrack;
+  /** Its last 20 seconds; null for voices, and where the browser cannot keep them. */
+  history: FrameHistory | null;
 }
 
 export class RtcSession {
@@ -47,7 +50,11 @@ export class RtcSession {
   /** Where others point, or that they draw: pseudonym → newest message. */
   pointers: Record<string, PointerMessage> = $state({});
 
+  /** A mark in motion came. */
+  onmarking: (from: string, m: Extract<PointerMessage, { t: 'marking' }>) => void = () => {};
+
   #pc: RTCPeerConnection | null = null;
+  #histories = new Map<string, FrameHistory>();
   #channel: RTCDataChannel | null = null;
   #lines = new Map<string, Line>();
   #voice: TrackInfo | null = null;
@@ -98,7 +105,7 @@ export class RtcSession {
     const c = this.#channel;
     if (c?.readyState !== 'open' || c.bufferedAmount > MAX_POINTER_BUFFERED) return;
     const text = JSON.stringify(message);
-    if (text.length <= MAX_POINTER_BYTES) c.send(text);
+    if (new TextEncoder().encode(text).length <= MAX_POINTER_BYTES) c.send(text);
   }
 
   /** Bytes, frames and losses as the browser counts them, for the connection pill. */
@@ -161,6 +168,8 @@ export class RtcSession {
     this.#pc?.close();
     this.#pc = null;
     this.#lines.clear();
+    for (const h of this.#histories.values()) h.close();
+    this.#histories.clear();
     this.downlinks = [];
     this.speaking = {};
     this.pointers = {};
@@ -215,6 +224,12 @@ export class RtcSession {
     });
     channel.onmessage = (e) => this.#pointed(e.data as string);
     this.#channel = channel;
+    pc.ontrack = ({ receiver, transceiver: { mid } }) => {
+      const info = mid ? this.#lines.get(mid)?.info : undefined;
+      if (!mid || !info || info.source === 'voice' || this.#histories.has(mid)) return;
+      const history = FrameHistory.on(receiver, info);
+      if (history) this.#histories.set(mid, history);
+    };
     pc.onconnectionstatechange = () => {
       if (pc !== this.#pc) return;
       if (pc.connectionState === 'connected') {
@@ -238,11 +253,13 @@ export class RtcSession {
       const t = this.#pc?.getTransceivers().find((x) => x.mid === line.mid);
       if (!t || t.currentDirection === 'inactive') continue;
       const same = before.get(line.mid);
-      now.push(
-        same && same.info.track === line.info.track && same.track === t.receiver.track
-          ? same
-          : { mid: line.mid, owner: line.owner, info: line.info, track: t.receiver.track },
-      );
+      if (same && same.info.track === line.info.track && same.track === t.receiver.track) {
+        now.push(same);
+        continue;
+      }
+      const history = this.#histories.get(line.mid) ?? null;
+      history?.use(line.info);
+      now.push({ mid: line.mid, owner: line.owner, info: line.info, track: t.receiver.track, history });
     }
     this.downlinks = now;
   }
@@ -257,6 +274,10 @@ export class RtcSession {
     try {
       const { from, data } = JSON.parse(text) as { from: string; data: PointerMessage };
       if (typeof from !== 'string') return;
+      if (data.t === 'marking') {
+        this.onmarking(from, data);
+        return;
+      }
       clearTimeout(this.#fading.get(from));
       if (data.t === 'off') delete this.pointers[from];
       else {

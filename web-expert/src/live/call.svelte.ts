@@ -1,57 +1,33 @@
 // One call as the expert lives it: taking it, answering about recording, freezing, instructing, ending.
 //
-// Owns: the order of events when a call is taken, the frozen picture, instructions on their way.
-// Never: draws. Elsewhere: the log (link/case), media (link/rtc), marks (board).
+// Owns: the order of events when a call is taken, what freezing, drawing and sending mean together.
+// Never: draws. Elsewhere: the log (link/case), media (link/rtc), marks (board), the frozen picture (freezing), instructions
+// on their way (sending), other experts at work (colleagues).
 
 import type { CaseSummary } from '@bindings/command';
-import type { Instruction, Outcome } from '@bindings/payload';
+import type { FrameId } from '@bindings/ids';
+import type { Annotation, Instruction, Outcome } from '@bindings/payload';
 import type { Answer, Session } from '@bindings/session';
 import { app } from '../app.svelte';
-import { unwrap, timeOf } from '../board/frame';
+import { unwrap } from '../board/frame';
 import { newScene, visible, type Scene } from '../board/scene';
-import { CommitError, OpenCase } from '../link/case.svelte';
+import { OpenCase } from '../link/case.svelte';
 import { localUs } from '../link/clock';
 import { api } from '../link/http';
 import { Microphone } from '../link/microphone.svelte';
 import { RtcSession, type Downlink } from '../link/rtc.svelte';
-import { toBase64, type Bytes } from '../protocol/bytes';
-import { openChecked, seal } from '../protocol/item';
 import { KIND } from '../protocol/kind';
-import { readRelay, writeRelay } from '../protocol/relay';
 import { mayCall, mayRecord, openSession } from '../protocol/session';
 import { language, words } from '../strings/index.svelte';
-import { sniff } from '../ui/pictures';
-import { compress, fitting, type FrameTap, type Grabbed } from './frames';
+import { Colleagues } from './colleagues.svelte';
+import { compress, type FrameTap } from './frames';
+import { Freezing, type Frozen } from './freezing.svelte';
+import { Sending } from './sending.svelte';
 
-/** A relayed picture travels in one live message of at most 256 KiB, as base64: sealed it may have this much. */
-const MAX_RELAY_BYTES = 160 * 1024;
 /** The version of the notice's text (strings: consent.notice). */
 const NOTICE_VERSION = 'recording-1';
-/** `drawing` at most five times a second, the pointer at most thirty. */
-const DRAWING_MS = 200;
+/** The pointer at most thirty times a second. */
 const POINTER_MS = 33;
-
-export interface Frozen extends Grabbed {
-  /** Compressed while the expert draws, so that Enter does not wait for it. */
-  picture: Promise<Blob | null>;
-  track: string;
-  /** Unwrapped. */
-  frameRtp: number;
-  /** Server UTC of the frame, ms; of the freeze where the track has no clock of its own. */
-  at_ms: number;
-}
-
-/** An instruction that is not in the log yet, or whose picture only this tab has. */
-export interface Outgoing {
-  key: string;
-  url: string;
-  state: 'sending' | 'sent' | 'failed';
-  /** The event, once committed. */
-  id: string | null;
-  body: Instruction;
-  why: string;
-  again: () => void;
-}
 
 export class LiveCall {
   readonly open: OpenCase;
@@ -61,14 +37,11 @@ export class LiveCall {
   taken = $state(false);
   taking = $state(false);
   takeProblem = $state('');
-  frozen: Frozen | null = $state.raw(null);
-  /** The frame is chosen, its pixels are on the way. */
-  freezing = $state(false);
+  readonly freezing = new Freezing();
+  readonly sending: Sending;
+  readonly colleagues: Colleagues;
   scene: Scene = $state.raw(newScene());
   text = $state('');
-  outgoing: Outgoing[] = $state([]);
-  /** Pictures that came by relay: instruction → object URL. */
-  relayed: Record<string, string> = $state({});
   tap: FrameTap | null = null;
 
   /** From the list of cases: the queue names only calls that still wait. */
@@ -76,12 +49,16 @@ export class LiveCall {
   /** The list was asked. */
   asked = $state(false);
   #off: (() => void)[] = [];
-  #lastDrawing = 0;
   #lastPointer = 0;
   #rejoining = false;
 
   constructor(readonly caseId: string) {
     this.open = new OpenCase(caseId, app.link, app.me?.name ?? '');
+    this.sending = new Sending(this.open);
+    this.colleagues = new Colleagues(
+      (m) => this.rtc?.send(m),
+      async (frame) => (this.camera?.info.track === frame.track ? ((await this.camera.history?.show(frame.rtp % 2 ** 32)) ?? null) : null),
+    );
     void api
       .cases()
       .then(({ cases }) => (this.#listed = cases.find((c) => c.case === caseId) ?? null))
@@ -90,7 +67,6 @@ export class LiveCall {
     this.#off.push(
       app.link.listen((m) => {
         if (m.type === 'case_changed' && m.summary.case === caseId) this.#listed = m.summary;
-        if (m.type === 'relayed' && m.case === caseId) void this.#relayed(m.item);
       }),
     );
   }
@@ -130,8 +106,9 @@ export class LiveCall {
     this.mic.stop();
     this.tap?.stop();
     for (const off of this.#off) off();
-    for (const url of Object.values(this.relayed)) URL.revokeObjectURL(url);
-    for (const o of this.outgoing) URL.revokeObjectURL(o.url);
+    this.freezing.release();
+    this.colleagues.close();
+    this.sending.close();
     this.open.close();
   }
 
@@ -181,35 +158,51 @@ export class LiveCall {
     this.rtc?.republish();
   }
 
-  /** Freezes the frame on screen; true when there is one to draw on. The choice of the frame is made before this returns. */
+  get frozen(): Frozen | null {
+    return this.freezing.now;
+  }
+
+  /** Another microphone, from now on. */
+  async chooseMic(device: string): Promise<void> {
+    await this.mic.choose(device);
+    this.rtc?.republish();
+  }
+
+  /** Freezes the frame on screen; true when there is one to draw on. */
   freeze(): boolean {
-    const camera = this.camera;
-    if (this.frozen || this.freezing) return true;
-    const grabbing = camera && this.tap?.ready ? this.tap.grab() : null;
-    if (!camera || !grabbing) return false;
-    this.freezing = true;
-    this.scene = newScene();
-    this.text = '';
-    const now_us = localUs() + app.link.clock.offset_us;
-    void grabbing.then((grabbed) => {
-      if (grabbed && this.freezing) {
-        const frameRtp = unwrap(grabbed.rtp, camera.info, now_us);
-        const at_us = timeOf(frameRtp, camera.info) ?? now_us;
-        this.frozen = { ...grabbed, picture: compress(grabbed.bitmap).catch(() => null), track: camera.info.track, frameRtp, at_ms: at_us / 1000 };
-      } else grabbed?.bitmap.close();
-      this.freezing = false;
-    });
-    return true;
+    if (this.frozen || this.freezing.choosing) return true;
+    this.#blank();
+    return this.freezing.freeze(this.camera, this.tap);
+  }
+
+  /** The picture a colleague draws on, to draw on it too. */
+  async join(who: string, frame: FrameId): Promise<boolean> {
+    const kept = this.colleagues.pictures[who];
+    if (visible(this.scene.ops).length > 0 || this.camera?.info.track !== frame.track || !kept?.bitmap) return false;
+    this.#blank();
+    return this.freezing.freezeAt(this.camera, this.tap, frame.rtp, kept.bitmap);
   }
 
   /** Back to live; marks that were not sent are gone. */
   unfreeze(): void {
-    this.frozen?.bitmap.close();
-    this.frozen = null;
-    this.freezing = false;
+    this.freezing.release();
+    this.#blank();
+    this.colleagues.putAway();
+    this.rtc?.send({ t: 'off' });
+  }
+
+  /** My marks as they are now, the one in motion with them; null: the pen is up. */
+  drawing(draft: { id: string; annotation: Annotation } | null): void {
+    const frozen = this.frozen;
+    if (frozen) {
+      const { ops } = this.scene;
+      this.colleagues.draw({ track: frozen.track, rtp: frozen.frameRtp }, () => (draft ? [...visible(ops), draft] : visible(ops)), draft !== null);
+    } else if (!draft) this.rtc?.send({ t: 'off' });
+  }
+
+  #blank(): void {
     this.scene = newScene();
     this.text = '';
-    this.rtc?.send({ t: 'off' });
   }
 
   /** Sends the frozen picture and its marks as an instruction and returns to live. */
@@ -227,23 +220,10 @@ export class LiveCall {
       text: this.text.trim(),
       marks,
     };
+    const picture = this.freezing.picture();
     // Back to live at once; a second Enter finds nothing to send again.
     this.unfreeze();
-    const picture = await frozen.picture;
-    const out: Outgoing = {
-      key: crypto.randomUUID(),
-      url: picture ? URL.createObjectURL(picture) : '',
-      state: 'sending',
-      id: null,
-      body,
-      why: '',
-      again: () => {},
-    };
-    this.outgoing.push(out);
-    // The proxied object of the list, so that later changes are seen.
-    const item = this.outgoing.at(-1)!;
-    item.again = () => void this.#instruct(item, session.id, picture);
-    await this.#instruct(item, session.id, picture);
+    await this.sending.send(body, session.id, await picture);
   }
 
   /** Keeps the picture on screen in the case; only while recording is allowed. */
@@ -259,7 +239,7 @@ export class LiveCall {
     const got = held ?? (await this.tap?.grab()) ?? null;
     if (!got || !camera) return;
     try {
-      const picture = held ? await held.picture : await compress(got.bitmap);
+      const picture = held ? await this.freezing.picture() : await compress(got.bitmap);
       if (!picture) return;
       const rtp = held ? held.frameRtp : unwrap(got.rtp, camera.info, now_us);
       const attachment = await this.open.upload(new Uint8Array(await picture.arrayBuffer()));
@@ -294,15 +274,6 @@ export class LiveCall {
     this.rtc?.send({ t: 'pointer', at: { x: at.x, y: at.y } });
   }
 
-  drawing(on: boolean): void {
-    const now = performance.now();
-    if (!on) this.rtc?.send({ t: 'off' });
-    else if (now - this.#lastDrawing >= DRAWING_MS) {
-      this.#lastDrawing = now;
-      this.rtc?.send({ t: 'drawing' });
-    }
-  }
-
   async end(outcome: Outcome): Promise<void> {
     const session = this.session;
     if (!session) return;
@@ -314,6 +285,7 @@ export class LiveCall {
   #startMedia(session: string): void {
     if (this.rtc) return;
     this.rtc = new RtcSession(app.link, this.caseId, session, this.mic);
+    this.rtc.onmarking = (from, m) => this.colleagues.heard(from, m);
     this.rtc.start();
   }
 
@@ -347,65 +319,6 @@ export class LiveCall {
     });
     const kind = { record: KIND.consentRecord, call_only: KIND.consentCallOnly, refused: KIND.consentRefused }[answer];
     await this.open.commit({ kind, session });
-  }
-
-  async #instruct(out: Outgoing, session: string, picture: Blob | null): Promise<void> {
-    out.state = 'sending';
-    out.why = '';
-    try {
-      const s = this.open.view.sessions.list.find((x) => x.id === session);
-      out.id =
-        (s && mayRecord(s) && picture ? await this.#instructKept(out, session, picture) : null) ??
-        (await this.#instructRelayed(out, session, picture));
-      out.state = 'sent';
-    } catch (e) {
-      out.state = 'failed';
-      out.why = e instanceof Error ? e.message : '';
-    }
-  }
-
-  /** With the picture as an attachment; null when recording was withdrawn meanwhile. */
-  async #instructKept(out: Outgoing, session: string, picture: Blob): Promise<string | null> {
-    const sealed = await this.open.upload(new Uint8Array(await picture.arrayBuffer()));
-    try {
-      const { id } = await this.open.commit({
-        kind: KIND.instruction,
-        session,
-        payload: $state.snapshot(out.body),
-        attachments: [sealed],
-      });
-      return id;
-    } catch (e) {
-      if (e instanceof CommitError && e.error.code === 'not_recording') return null;
-      throw e;
-    }
-  }
-
-  /** Without recording the log keeps the marks; the picture passes through memory to those present. */
-  async #instructRelayed(out: Outgoing, session: string, picture: Blob | null): Promise<string> {
-    const { id } = await this.open.commit({ kind: KIND.instruction, session, payload: $state.snapshot(out.body) });
-    // What is committed stands, with its picture or without.
-    const small = picture && (await fitting(picture, MAX_RELAY_BYTES).catch(() => null));
-    if (small) {
-      const plain = writeRelay({ instruction: id, mime: small.type }, new Uint8Array(await small.arrayBuffer()));
-      const sealed = await seal(plain);
-      const item = { digest: sealed.digest, key: sealed.key, bytes: toBase64(sealed.bytes) };
-      app.link.send({ type: 'relay', case: this.caseId, session, item });
-    }
-    return id;
-  }
-
-  async #relayed(item: { digest: string; key?: string; bytes?: string }): Promise<void> {
-    if (!item.key || !item.bytes) return;
-    try {
-      const raw = Uint8Array.from(atob(item.bytes), (c) => c.charCodeAt(0)) as Bytes;
-      const read = readRelay(await openChecked(item.digest, item.key, raw));
-      if (!read || this.relayed[read.head.instruction]) return;
-      const blob = new Blob([read.picture], { type: sniff(read.picture) });
-      this.relayed[read.head.instruction] = URL.createObjectURL(blob);
-    } catch {
-      // Not readable: the instruction stands without its picture.
-    }
   }
 
   /** May media flow between us and this participant? */

@@ -7,8 +7,8 @@ import type { FrameConfidence } from '@bindings/payload';
 
 /** Frames held: the one on screen lags the newest decoded one by one or two; more would starve the decoder's pool. */
 const HELD = 4;
-/** Painted frames remembered for measurements. */
-const PAINTED = 300;
+/** Painted frames remembered, to step back through: 20 s at 60 a second and a little more. */
+const PAINTED = 1_300;
 
 export interface Grabbed {
   bitmap: ImageBitmap;

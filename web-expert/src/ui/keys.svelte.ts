@@ -1,10 +1,15 @@
-// Keys of the pages: which may act now.
+// Keys of the pages: which may act now, and which one somebody chose.
 //
-// Owns: the switch for single letters (WCAG 2.1.4), the rule that nothing acts while somebody types.
+// Owns: what is kept in this browser, the switch for single keys (WCAG 2.1.4), the rule that nothing acts while somebody types.
+// Elsewhere: defaults and conflicts (keytable.ts).
 
-const KEPT = 'lotse.singles';
+import { actOf, assign, keyOf, nameOf, read, type Act, type Chosen, type Place } from './keytable';
 
-let singles: boolean = $state(kept());
+const SINGLES = 'lotse.singles';
+const CHOSEN = 'lotse.keys';
+
+let singles: boolean = $state(kept(SINGLES) !== 'off');
+let chosen: Chosen = $state.raw(read(kept(CHOSEN)));
 let helpOpen = $state(false);
 
 export const keys = {
@@ -13,11 +18,10 @@ export const keys = {
   },
   set singles(on: boolean) {
     singles = on;
-    try {
-      localStorage.setItem(KEPT, on ? 'on' : 'off');
-    } catch {
-      // Private windows may keep nothing.
-    }
+    keep(SINGLES, on ? 'on' : 'off');
+  },
+  get chosen(): Chosen {
+    return chosen;
   },
   get helpOpen(): boolean {
     return helpOpen;
@@ -25,7 +29,35 @@ export const keys = {
   set helpOpen(open: boolean) {
     helpOpen = open;
   },
+  /** Gives an act another key; null: none. Whoever had the key goes without. */
+  choose(act: Act, key: string | null): void {
+    chosen = assign(act, key, chosen);
+    keep(CHOSEN, JSON.stringify(chosen));
+  },
+  reset(): void {
+    chosen = {};
+    keep(CHOSEN, '{}');
+  },
 };
+
+/** The key of an act as it stands beside its button: "M", or nothing where it is off. */
+export function keyFor(act: Act): string {
+  const key = singles ? keyOf(act, chosen) : null;
+  return key === null ? '' : key.startsWith('Shift+') ? `⇧${key.slice(6).toUpperCase()}` : key.toUpperCase();
+}
+
+/** For `title`: " (M)", or nothing. */
+export function hint(act: Act): string {
+  const key = keyFor(act);
+  return key ? ` (${key})` : '';
+}
+
+/** What this key asks for here, when single keys may act. */
+export function actFor(e: KeyboardEvent, place: Place): Act | null {
+  if (!letterActs(e)) return null;
+  const name = nameOf(e);
+  return name === null ? null : actOf(name, place, chosen);
+}
 
 /** Is this key meant for a text field or an open dialog rather than for the page? */
 export function isTyping(e: KeyboardEvent): boolean {
@@ -34,9 +66,10 @@ export function isTyping(e: KeyboardEvent): boolean {
   return t.isContentEditable || t.closest('input:not([type=range]):not([type=checkbox]), textarea, select') !== null;
 }
 
-/** May a single letter act? */
+/** May a single key act? Alt Graph makes signs on many keyboards and says ctrl and alt. */
 export function letterActs(e: KeyboardEvent): boolean {
-  return singles && !isTyping(e) && !inDialog(e) && !e.ctrlKey && !e.metaKey && !e.altKey;
+  const held = (e.ctrlKey || e.metaKey || e.altKey) && !e.getModifierState?.('AltGraph');
+  return singles && !isTyping(e) && !inDialog(e) && !held;
 }
 
 export function inDialog(e: KeyboardEvent): boolean {
@@ -45,13 +78,21 @@ export function inDialog(e: KeyboardEvent): boolean {
 
 /** Does this element act on Space or Enter by itself? */
 export function actsItself(e: KeyboardEvent): boolean {
-  return (e.target as HTMLElement | null)?.closest?.('button, a, [role=tab], [role=slider], summary') != null;
+  return (e.target as HTMLElement | null)?.closest?.('button, a, [role=tab], [role=slider], input[type=checkbox], summary') != null;
 }
 
-function kept(): boolean {
+function kept(name: string): string | null {
   try {
-    return localStorage.getItem(KEPT) !== 'off';
+    return localStorage.getItem(name);
   } catch {
-    return true;
+    return null;
+  }
+}
+
+function keep(name: string, value: string): void {
+  try {
+    localStorage.setItem(name, value);
+  } catch {
+    // Private windows may keep nothing: the choice holds for this page.
   }
 }

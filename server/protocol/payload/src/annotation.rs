@@ -24,7 +24,7 @@ pub enum Colour {
     Pink,
     /// #35d6ff
     Blue,
-    /// #5be584
+    /// #22b14c
     Green,
     /// #ffffff
     White,
@@ -37,7 +37,7 @@ impl Colour {
             Colour::Yellow => [0xff, 0xd6, 0x0a],
             Colour::Pink => [0xff, 0x4d, 0x94],
             Colour::Blue => [0x35, 0xd6, 0xff],
-            Colour::Green => [0x5b, 0xe5, 0x84],
+            Colour::Green => [0x22, 0xb1, 0x4c],
             Colour::White => [0xff, 0xff, 0xff],
         }
     }

@@ -108,6 +108,7 @@ impl Janus {
             .stderr(Stdio::null())
             .spawn()
             .expect("janus is installed: apt-get install janus");
+        lotse_trust::use_ring();
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         let url = format!("http://127.0.0.1:{port}/janus");
         let mut janus = Self { child, url, http, session: 0, _settings: settings };

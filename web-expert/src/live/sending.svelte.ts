@@ -1,0 +1,125 @@
+// Instructions on their way into the log, with their pictures: kept while recording is allowed, else relayed through memory.
+//
+// Owns: what was sent in this tab and how far it got, pictures that came by relay. Never: draws, freezes.
+// Elsewhere: who may record (protocol/session.ts), sealing and commits (link/case.svelte.ts).
+
+import type { Instruction } from '@bindings/payload';
+import { app } from '../app.svelte';
+import { CommitError, type OpenCase } from '../link/case.svelte';
+import { toBase64, type Bytes } from '../protocol/bytes';
+import { openChecked, seal } from '../protocol/item';
+import { KIND } from '../protocol/kind';
+import { readRelay, writeRelay } from '../protocol/relay';
+import { mayRecord } from '../protocol/session';
+import { sniff } from '../ui/pictures';
+import { fitting } from './frames';
+
+/** A relayed picture travels in one live message of at most 256 KiB, as base64: sealed it may have this much. */
+const MAX_RELAY_BYTES = 160 * 1024;
+
+/** An instruction that is not in the log yet, or whose picture only this tab has. */
+export interface Outgoing {
+  key: string;
+  url: string;
+  state: 'sending' | 'sent' | 'failed';
+  /** The event, once committed. */
+  id: string | null;
+  body: Instruction;
+  why: string;
+  again: () => void;
+}
+
+export class Sending {
+  outgoing: Outgoing[] = $state([]);
+  /** Pictures that came by relay: instruction → object URL. */
+  relayed: Record<string, string> = $state({});
+
+  #off: () => void;
+
+  constructor(private readonly open: OpenCase) {
+    this.#off = app.link.listen((m) => {
+      if (m.type === 'relayed' && m.case === open.id) void this.#relayed(m.item);
+    });
+  }
+
+  close(): void {
+    this.#off();
+    for (const url of Object.values(this.relayed)) URL.revokeObjectURL(url);
+    for (const o of this.outgoing) URL.revokeObjectURL(o.url);
+  }
+
+  async send(body: Instruction, session: string, picture: Blob | null): Promise<void> {
+    this.outgoing.push({
+      key: crypto.randomUUID(),
+      url: picture ? URL.createObjectURL(picture) : '',
+      state: 'sending',
+      id: null,
+      body,
+      why: '',
+      again: () => {},
+    });
+    // The proxied object of the list, so that later changes are seen.
+    const item = this.outgoing.at(-1)!;
+    item.again = () => void this.#instruct(item, session, picture);
+    await this.#instruct(item, session, picture);
+  }
+
+  async #instruct(out: Outgoing, session: string, picture: Blob | null): Promise<void> {
+    out.state = 'sending';
+    out.why = '';
+    try {
+      const s = this.open.view.sessions.list.find((x) => x.id === session);
+      out.id =
+        (s && mayRecord(s) && picture ? await this.#instructKept(out, session, picture) : null) ??
+        (await this.#instructRelayed(out, session, picture));
+      out.state = 'sent';
+    } catch (e) {
+      out.state = 'failed';
+      out.why = e instanceof Error ? e.message : '';
+    }
+  }
+
+  /** With the picture as an attachment; null when recording was withdrawn meanwhile. */
+  async #instructKept(out: Outgoing, session: string, picture: Blob): Promise<string | null> {
+    const sealed = await this.open.upload(new Uint8Array(await picture.arrayBuffer()));
+    try {
+      const { id } = await this.open.commit({
+        kind: KIND.instruction,
+        session,
+        payload: $state.snapshot(out.body),
+        attachments: [sealed],
+      });
+      return id;
+    } catch (e) {
+      if (e instanceof CommitError && e.error.code === 'not_recording') return null;
+      throw e;
+    }
+  }
+
+  /** Without recording the log keeps the marks; the picture passes through memory to those present. */
+  async #instructRelayed(out: Outgoing, session: string, picture: Blob | null): Promise<string> {
+    const { id } = await this.open.commit({ kind: KIND.instruction, session, payload: $state.snapshot(out.body) });
+    // What is committed stands, with its picture or without.
+    const small = picture && (await fitting(picture, MAX_RELAY_BYTES).catch(() => null));
+    if (small) {
+      const plain = writeRelay({ instruction: id, mime: small.type }, new Uint8Array(await small.arrayBuffer()));
+      const sealed = await seal(plain);
+      const item = { digest: sealed.digest, key: sealed.key, bytes: toBase64(sealed.bytes) };
+      app.link.send({ type: 'relay', case: this.open.id, session, item });
+    }
+    return id;
+  }
+
+  async #relayed(item: { digest: string; key?: string; bytes?: string }): Promise<void> {
+    if (!item.key || !item.bytes) return;
+    try {
+      const raw = Uint8Array.from(atob(item.bytes), (c) => c.charCodeAt(0)) as Bytes;
+      const read = readRelay(await openChecked(item.digest, item.key, raw));
+      if (!read || this.relayed[read.head.instruction]) return;
+      const blob = new Blob([read.picture], { type: sniff(read.picture) });
+      this.relayed[read.head.instruction] = URL.createObjectURL(blob);
+    } catch {
+      // Not readable: the instruction stands without its picture.
+    }
+  }
+}
