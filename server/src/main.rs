@@ -78,7 +78,7 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
             let url = started.app.config.url(started.http);
             let fingerprint = lotse_protocol::envelope::fingerprint(&started.app.keys.public());
             admin::print(&serde_json::json!({
-                "ready": "lotse-server", "http": url, "udp": started.udp, "fingerprint": fingerprint, "metrics": metrics,
+                "ready": "lotse-server", "http": url, "listen": started.http, "udp": started.udp, "fingerprint": fingerprint, "metrics": metrics,
             }))?;
             started.serve().await
         }

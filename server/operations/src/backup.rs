@@ -25,6 +25,8 @@ const MANIFEST: &str = "backup.json";
 const SEAL: &str = "backup.sha256";
 /// Lies in a backup that is being written, and is what allows a later one to remove it.
 const UNFINISHED: &str = "unfinished";
+/// What the folder's name ends with until the backup is whole.
+const PARTIAL: &str = "partial";
 /// Read and written at once, bytes.
 const PIECE: usize = 256 * 1024;
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -80,6 +82,10 @@ impl Progress {
     }
 }
 
+fn unfinished(dir: &Path) -> Error {
+    Error::new(format!("{}: this backup was never finished", dir.display()), "Choose another one; remove this one.")
+}
+
 /// A backup being written.
 pub struct Writer {
     /// Where it will be.
@@ -98,9 +104,11 @@ impl Writer {
             .file_name()
             .ok_or_else(|| Error::new(format!("{}: is no name for a folder", place.display()), "Name a new folder."))?;
         let mut part = name.to_owned();
-        part.push(".partial");
+        part.push(".");
+        part.push(PARTIAL);
         let part = place.with_file_name(part);
-        if part.join(UNFINISHED).exists() {
+        // Killed before its end, or just before it got its name.
+        if part.join(UNFINISHED).exists() || part.join(MANIFEST).exists() {
             fs::remove_dir_all(&part).map_err(|e| Error::file(&part, &e))?;
         }
         refuse_filled(&part, "Remove it: backups are written there until they are whole.")?;
@@ -203,12 +211,17 @@ pub struct Reader {
 impl Reader {
     /// Reads what it says of itself.
     pub fn open(dir: &Path, program: &str) -> Result<Self, Error> {
+        if dir.extension().is_some_and(|last| last == PARTIAL) {
+            return Err(unfinished(dir));
+        }
+        Self::open_any(dir, program)
+    }
+
+    /// Also one that has not got its name yet.
+    fn open_any(dir: &Path, program: &str) -> Result<Self, Error> {
         let path = dir.join(MANIFEST);
         if dir.join(UNFINISHED).exists() {
-            return Err(Error::new(
-                format!("{}: this backup was never finished", dir.display()),
-                "Choose another one; remove this one.",
-            ));
+            return Err(unfinished(dir));
         }
         let text = fs::read(&path).map_err(|e| match e.kind() {
             ErrorKind::NotFound => Error::new(
