@@ -1,6 +1,6 @@
 //! What the running server consists of, and how it starts.
 //!
-//! Owns: wiring. The tasks: the log (`store::log`), the hub (`live::hub`), the media glue (`live::media`), the hourly checkpoint.
+//! Owns: wiring. The tasks: the log (`store::log`), the hub (`live::hub`), the media glue (`live::media`), the hourly one.
 //! Elsewhere: the one port (`front`), HTTP routes (`router`), the program's command line (`main`).
 
 use std::{
@@ -28,10 +28,10 @@ use crate::{
     router,
     shutdown::{Stop, stopped},
     store::{
-        Store,
+        Store, blobs,
         keys::ServerKeys,
         log::{Log, LogHandle},
-        organisation,
+        now_ms, organisation,
     },
     tls::{self, Tls},
     tokens::Tokens,
@@ -40,8 +40,10 @@ use crate::{
 
 /// News from the log to the hub. The log waits when it is full; the hub never waits for the log.
 const NEWS_QUEUE: usize = 1024;
-/// How often the heads of changed cases go into the organisation's log.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(3600);
+/// How often the heads of changed cases go into the organisation's log, and unnamed uploads are looked for.
+const HOUR: Duration = Duration::from_secs(3600);
+/// An upload that no event names is kept this long: longer than any device goes without a network between the two.
+const UNNAMED_KEPT_MS: i64 = 7 * 24 * 3_600_000;
 /// Passwords checked at once: argon2 takes 19 MiB each.
 const PASSWORD_CHECKS: usize = 2;
 /// How long open answers may take at the end.
@@ -120,7 +122,7 @@ pub async fn start(config: Config, stop: Stop) -> Result<Started, Error> {
     tokio::spawn(Media::new(sfu.clone(), turn, sfu_events, media_asks).run());
     let (hub, hub_handle) = Hub::start(resumed, news, log_handle.clone(), media_in).await;
     tokio::spawn(hub.run());
-    tokio::spawn(checkpoints(store.clone(), keys.clone()));
+    tokio::spawn(hourly(store.clone(), keys.clone()));
     let app = Arc::new(App {
         tls,
         on_loopback: listen.ip().is_loopback(),
@@ -160,12 +162,17 @@ impl Started {
     }
 }
 
-async fn checkpoints(store: Store, keys: ServerKeys) {
-    let mut every = tokio::time::interval(CHECKPOINT_EVERY);
+async fn hourly(store: Store, keys: ServerKeys) {
+    let mut every = tokio::time::interval(HOUR);
     loop {
         every.tick().await;
         if let Err(e) = organisation::checkpoint(&store.pool, &keys).await {
             tracing::error!("no checkpoint this hour: {e}");
+        }
+        match blobs::forget_unnamed(&store, now_ms() - UNNAMED_KEPT_MS).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "uploads that no event has named in a week are removed"),
+            Err(e) => tracing::error!("unnamed uploads are kept for now: {e}"),
         }
     }
 }

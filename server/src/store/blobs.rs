@@ -82,6 +82,27 @@ async fn receive<E>(
     Ok(size)
 }
 
+/// Removes uploads that no event has named since `before_ms`; how many. Nobody has their keys: they came with no event.
+pub async fn forget_unnamed(store: &Store, before_ms: i64) -> Result<usize, Error> {
+    // One statement: an event that names one of them meanwhile comes before it, or finds it missing and is told so.
+    let gone = sqlx::query(
+        "delete from blobs where stored_ms < ? and not exists
+           (select 1 from wraps where wraps.case_id = blobs.case_id and wraps.digest = blobs.digest)
+         returning case_id, digest",
+    )
+    .bind(before_ms)
+    .fetch_all(&store.pool)
+    .await?;
+    for row in &gone {
+        let case: CaseId = super::stored("case id", row.try_get::<String, _>(0)?.parse())?;
+        let digest =
+            Digest(super::stored("digest", row.try_get::<Vec<u8>, _>(1)?.try_into().map_err(|_| "its length"))?);
+        // Missing already is as good.
+        let _ = tokio::fs::remove_file(dir(store, case).join(digest.to_string())).await;
+    }
+    Ok(gone.len())
+}
+
 /// Sealed bytes, wherever they lie.
 pub enum Found {
     Small(Vec<u8>),

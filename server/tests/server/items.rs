@@ -40,6 +40,44 @@ async fn a_large_item_goes_up_once_and_comes_down_whole_or_in_ranges() {
 }
 
 #[tokio::test]
+async fn an_upload_that_nobody_names_is_forgotten_after_a_week_and_a_named_one_never() {
+    let mut world = World::start().await;
+    let mut scene = Scene::recorded(&world).await;
+    let expert = world.login("expert").await;
+    let items = [1u8, 2].map(|n| item::seal(fresh_item_key(), &vec![n; 100_000]));
+    let path = |n: usize| format!("/api/v1/cases/{}/items/{}", scene.case, items[n].digest);
+    let put = async |expert: &crate::kit::Person, n: usize| {
+        expert.request(Method::PUT, &path(n)).body(items[n].bytes.clone()).send().await.expect("an answer").status()
+    };
+    assert_eq!((put(&expert, 0).await.as_u16(), put(&expert, 1).await.as_u16()), (201, 201));
+    let (live, author) = &mut scene.expert;
+    live.commit(&author.make(kind::SNAPSHOT, Some(scene.session), Some(b"{}"), &[&items[0]], None))
+        .await
+        .expect("stored");
+    world.kill();
+    // Eight days ago.
+    let file = world.data().join("lotse.sqlite");
+    let db = sqlx::SqlitePool::connect(&format!("sqlite://{}", file.display())).await.expect("opens");
+    let aged =
+        sqlx::query("update blobs set stored_ms = stored_ms - 8 * 86400000").execute(&db).await.expect("written");
+    assert_eq!(aged.rows_affected(), 2);
+    db.close().await;
+    world.serve();
+    let expert = world.login("expert").await;
+    let blob = |n: usize| world.data().join("blobs").join(scene.case.to_string()).join(items[n].digest.to_string());
+    for _ in 0..600 {
+        if !blob(1).exists() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(blob(0).exists() && !blob(1).exists());
+    assert_eq!(error_of(expert.get(&path(1)).await).await.1.code, "no_such_item");
+    assert_eq!(expert.get(&path(0)).await.status(), 200);
+    assert_eq!(put(&expert, 1).await, 201, "it may come again");
+}
+
+#[tokio::test]
 async fn bytes_of_another_digest_and_too_many_bytes_leave_nothing_behind() {
     let world = World::start().await;
     let scene = Scene::called(&world).await;

@@ -96,7 +96,7 @@ export class RtcSession {
 
   /** The microphone came or went: join again with the tracks there are now. */
   republish(): void {
-    if (this.#wanted && (this.#voice !== null) !== (this.mic.track !== null)) this.#join();
+    if (this.#wanted && (this.#voice !== null) !== this.#speaks) this.#join();
     else void this.#sendVoice();
   }
 
@@ -113,11 +113,16 @@ export class RtcSession {
     return (await this.#pc?.getStats().catch(() => null)) ?? null;
   }
 
+  /** A voice is announced while its microphone is still being asked for: its sound follows without another offer. */
+  get #speaks(): boolean {
+    return this.mic.track !== null || this.mic.state === 'asking';
+  }
+
   #join(): void {
     if (!this.#wanted) return;
     this.#drop();
     this.state = 'joining';
-    this.#voice = this.mic.track
+    this.#voice = this.#speaks
       ? {
           track: newId(),
           source: 'voice',

@@ -37,7 +37,7 @@ export class LiveCall {
   taken = $state(false);
   taking = $state(false);
   takeProblem = $state('');
-  readonly freezing = new Freezing();
+  readonly freezing = new Freezing((picture) => this.sending.prepare(picture, this.session?.id));
   readonly sending: Sending;
   readonly colleagues: Colleagues;
   scene: Scene = $state.raw(newScene());
@@ -122,14 +122,18 @@ export class LiveCall {
     const micAsked = this.mic.start();
     try {
       await this.open.commit({ kind: KIND.sessionJoined, session });
+      // The way for media is made meanwhile; nothing flows on it before the answer is in the log.
+      this.#startMedia(session);
       await this.#logRead(session);
       if (this.myAnswer !== answer) await this.#answer(session, answer);
       this.taken = true;
-      await Promise.race([micAsked, new Promise((r) => setTimeout(r, 1500))]);
-      this.#startMedia(session);
       void micAsked.then(() => this.rtc?.republish());
     } catch (e) {
       this.takeProblem = e instanceof Error ? e.message : String(e);
+      if (!this.taken) {
+        this.rtc?.stop();
+        this.rtc = null;
+      }
     } finally {
       this.taking = false;
     }

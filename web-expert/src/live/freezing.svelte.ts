@@ -41,6 +41,9 @@ export class Freezing {
   #picture: { of: Frozen; blob: Promise<Blob | null> } | null = null;
   #rest = 0;
 
+  /** `compressed` is told of each picture that has stood for a while, as soon as it is a file. */
+  constructor(private readonly compressed: (picture: Blob) => void) {}
+
   /** Seconds before the newest picture of the list; 0 for itself. */
   get back_s(): number {
     const newest = this.seen.at(-1);
@@ -117,7 +120,11 @@ export class Freezing {
   picture(): Promise<Blob | null> {
     const of = this.now;
     if (!of) return Promise.resolve(null);
-    if (this.#picture?.of !== of) this.#picture = { of, blob: compress(of.bitmap).catch(() => null) };
+    if (this.#picture?.of !== of) {
+      const blob = compress(of.bitmap).catch(() => null);
+      this.#picture = { of, blob };
+      void blob.then((b) => b && this.#picture?.of === of && this.compressed(b));
+    }
     return this.#picture.blob;
   }
 

@@ -7,7 +7,7 @@ import type { Instruction } from '@bindings/payload';
 import { app } from '../app.svelte';
 import { CommitError, type OpenCase } from '../link/case.svelte';
 import { toBase64, type Bytes } from '../protocol/bytes';
-import { openChecked, seal } from '../protocol/item';
+import { openChecked, seal, type Sealed } from '../protocol/item';
 import { KIND } from '../protocol/kind';
 import { readRelay, writeRelay } from '../protocol/relay';
 import { mayRecord } from '../protocol/session';
@@ -35,6 +35,8 @@ export class Sending {
   relayed: Record<string, string> = $state({});
 
   #off: () => void;
+  /** The picture that stands still now, already on the server: sealed, and nobody but this page has its key. */
+  #ahead: { picture: Blob; sealed: Promise<Sealed> } | null = null;
 
   constructor(private readonly open: OpenCase) {
     this.#off = app.link.listen((m) => {
@@ -46,6 +48,16 @@ export class Sending {
     this.#off();
     for (const url of Object.values(this.relayed)) URL.revokeObjectURL(url);
     for (const o of this.outgoing) URL.revokeObjectURL(o.url);
+  }
+
+  /** Uploads the frozen picture while marks are drawn, so that Enter only has to name it. What is never named is forgotten. */
+  prepare(picture: Blob, session: string | undefined): void {
+    const s = this.open.view.sessions.list.find((x) => x.id === session);
+    if (!s || !mayRecord(s)) return;
+    const sealed = picture.arrayBuffer().then((bytes) => this.open.upload(new Uint8Array(bytes)));
+    // Enter tries again, and tells.
+    sealed.catch(() => {});
+    this.#ahead = { picture, sealed };
   }
 
   async send(body: Instruction, session: string, picture: Blob | null): Promise<void> {
@@ -81,7 +93,9 @@ export class Sending {
 
   /** With the picture as an attachment; null when recording was withdrawn meanwhile. */
   async #instructKept(out: Outgoing, session: string, picture: Blob): Promise<string | null> {
-    const sealed = await this.open.upload(new Uint8Array(await picture.arrayBuffer()));
+    const ahead = this.#ahead?.picture === picture ? await this.#ahead.sealed.catch(() => null) : null;
+    this.#ahead = null;
+    const sealed = ahead ?? (await this.open.upload(new Uint8Array(await picture.arrayBuffer())));
     try {
       const { id } = await this.open.commit({
         kind: KIND.instruction,
@@ -91,7 +105,10 @@ export class Sending {
       });
       return id;
     } catch (e) {
-      if (e instanceof CommitError && e.error.code === 'not_recording') return null;
+      const code = e instanceof CommitError ? e.error.code : '';
+      if (code === 'not_recording') return null;
+      // Forgotten meanwhile: once more, from the beginning.
+      if (code === 'missing_item' && ahead) return this.#instructKept(out, session, picture);
       throw e;
     }
   }
