@@ -191,7 +191,7 @@ impl Writer {
             .map_err(|e| Error::file(&seal, &e))?;
         let failed = |e: &std::io::Error| Error::file(&self.part, e);
         fs::remove_file(self.part.join(UNFINISHED)).map_err(|e| failed(&e))?;
-        Reader::open(&self.part, &self.manifest.program)?.check()?;
+        Reader::open_any(&self.part, &self.manifest.program)?.check()?;
         for folder in folders(&self.part)? {
             disk::sync_folder(&folder).map_err(|e| failed(&e))?;
         }
