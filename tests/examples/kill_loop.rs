@@ -36,7 +36,11 @@ async fn take(world: &World, glasses: &Glasses) -> Call {
     expert.take(case, session).await;
     let leg = expert.connect_media(case, session, true).await;
     glasses.shows("consent").await;
-    glasses.say("YES_RECORD").await;
+    // Nobody answers as fast as this program: the archivist may not have joined yet, and then there is nobody to record.
+    eventually("the answer is taken", PATIENCE, async || {
+        glasses.try_say("YES_RECORD").await.starts_with("ok").then_some(())
+    })
+    .await;
     expert.answer(case, session, kind::CONSENT_RECORD).await;
     leg.connected().await;
     expert.event_within(case, kind::RECORDING_STARTED, PATIENCE, |_| true).await;
