@@ -1,6 +1,6 @@
 // Measures and writes docs/BENCHMARKS.md.
 //
-// Usage: node tests/bench.mjs [forward] [recorder] [session] [drawing], by default all four. What is not measured now keeps the figures
+// Usage: node tests/bench.mjs [forward] [recorder] [session] [drawing] [kills], by default all five. What is not measured now keeps the figures
 // it was measured with last (tests/out/bench). LOTSE_BENCH_ROUNDS of forwarding (5), LOTSE_BENCH_MINUTES of the session (30).
 //
 // Owns: the page of figures. Never: asserts one.
@@ -12,6 +12,7 @@ import { join, resolve } from 'node:path';
 
 import { drawingPage } from './bench/drawing.mjs';
 import { forwardPage, measureForward } from './bench/forward.mjs';
+import { killsPage, measureKills } from './bench/kills.mjs';
 import { measureRecorder, recorderPage } from './bench/recorder.mjs';
 import { sessionPage } from './bench/session.mjs';
 
@@ -34,6 +35,7 @@ const parts = {
   forward: [() => measureForward(root, Number(process.env.LOTSE_BENCH_ROUNDS ?? 5)), forwardPage],
   recorder: [() => measureRecorder(root), recorderPage],
   session: [() => measureInBrowser('browser/bench.ts', 'tests/out/session/figures.json'), sessionPage],
+  kills: [() => measureKills(root), killsPage],
   drawing: [() => measureInBrowser('browser/bench-drawing.ts', 'tests/out/bench/drawing.json'), drawingPage],
 };
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request},
+    extract::{DefaultBodyLimit, Request, State},
     http::{HeaderName, HeaderValue, Method, header},
     middleware::{self, Next},
     response::Response,
@@ -126,6 +126,7 @@ pub fn routes(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(no_such_path)
         .fallback(pages::page)
         .layer(middleware::from_fn_with_state(app.clone(), caller::identify))
+        .layer(middleware::from_fn_with_state(app.clone(), refuse_at_the_end))
         .layer(middleware::from_fn_with_state(app.clone(), front::demand_tls))
         .layer(middleware::from_fn(error::render))
         .layer(DefaultBodyLimit::max(MAX_JSON_BYTES));
@@ -155,6 +156,11 @@ async fn admit(who: Who, request: Request, next: Next) -> Result<Response, Error
         _ => {}
     }
     Ok(next.run(request).await)
+}
+
+/// A server that stops begins nothing new.
+async fn refuse_at_the_end(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, Error> {
+    if *app.stop.borrow() { Err(Code::ServerStops.into()) } else { Ok(next.run(request).await) }
 }
 
 async fn no_such_path() -> Error {

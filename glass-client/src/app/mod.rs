@@ -38,7 +38,7 @@ use crate::{
     link::{
         author::Author,
         http::Api,
-        identity::Identity,
+        identity::{Identity, InHand},
         live::{Down, Live},
         media::{Media, MediaEvent, VoiceSink},
         policy::Retry,
@@ -93,6 +93,8 @@ pub struct App {
     resent: bool,
     /// A pause before sending again is running.
     pausing: bool,
+    /// The case in hand, which the disk has not taken yet; tried again with every tick.
+    unremembered: Option<Option<InHand>>,
     feed: Arc<Mutex<Feed>>,
     speaker: Speaker,
     media: Option<Media>,
@@ -188,6 +190,7 @@ pub async fn run(config: Config) -> Result<(), GlassError> {
         media: None,
         media_generation: 0,
         pausing: false,
+        unremembered: None,
         media_retry: Retry::default(),
         media_events,
         voices,
@@ -219,6 +222,7 @@ pub async fn run(config: Config) -> Result<(), GlassError> {
                 }
             }
             _ = tick.tick() => {
+                app.remember();
                 app.watch_speaker().await;
                 app.event(Event::Tick).await;
             }
