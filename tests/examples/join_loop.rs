@@ -1,18 +1,30 @@
 //! Joins and leaves of one running, recorded session: do memory and descriptors of server and archivist stay flat? Prints one JSON line.
 //!
-//! Usage: `join_loop [TIMES]`, by default 2000. A technician and an expert stay and talk; a second expert comes on a new live socket, joins
-//! the session, connects media, hears something, leaves and goes, again and again.
+//! Usage: `join_loop [TIMES]`, by default 2000. A technician and an expert stay and talk; other experts, several at once, come on a new live
+//! socket, join the session, connect media, hear something, leave and go, again and again.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use lotse_protocol::{
     command::{ClientMessage, ServerMessage},
     kind,
 };
-use lotse_tests::{Draft, World, eventually, program::Usage, recorded::recorded};
+use lotse_tests::{
+    Draft, Person, World, eventually,
+    program::Usage,
+    recorded::{Recorded, recorded},
+};
 use serde_json::{Value, json};
 
+/// Who come and go beside each other: most of a visit is waiting.
+const AT_ONCE: usize = 16;
 /// A busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -21,49 +33,64 @@ fn figures(n: usize, world: &World) -> Value {
     json!({ "joins": n, "server": of(world.server.usage()), "archivist": of(world.archivist.usage()) })
 }
 
+/// Comes on a new live socket, hears something, leaves.
+async fn visit(visitor: &mut Person, call: &Recorded) {
+    let (case, session) = (call.case, call.session);
+    visitor.reconnect().await;
+    // Only what comes from now on.
+    visitor.open(case, u64::MAX).await.unwrap();
+    visitor.commit(case, Draft::of(kind::SESSION_JOINED).session(session)).await.unwrap();
+    let leg = visitor.watch_media(case, session).await;
+    eventually("the visitor hears something", PATIENCE, async || (leg.total() > 0).then_some(())).await;
+    let mark = visitor.live.mark();
+    visitor.live.say(&ClientMessage::RtcLeave { session });
+    let me = visitor.me(case).to_string();
+    let left = |m: &ServerMessage| match m {
+        ServerMessage::Event { event, .. } => {
+            (event.event.author.contains(kind::SESSION_LEFT) && event.event.author.contains(&me)).then_some(())
+        }
+        _ => None,
+    };
+    visitor.live.until_within("the visitor has left", mark, PATIENCE, left).await;
+}
+
 #[tokio::main]
 async fn main() {
     let times: usize = std::env::args().nth(1).and_then(|w| w.parse().ok()).unwrap_or(2_000);
     let world = World::seeded(1).await;
-    world.add_expert("visitor").await;
     let call = recorded(&world).await;
-    let (case, session) = (call.case, call.session);
+    let visitors: Vec<String> = (0..AT_ONCE).map(|n| format!("visitor{n}")).collect();
+    for visitor in &visitors {
+        world.add_expert(visitor).await;
+    }
     let began = std::time::Instant::now();
-    let rows = call
-        .talking(async {
-            call.segments_after(0).await;
-            let mut visitor = world.person("visitor").await;
-            visitor.enter(case).await;
-            visitor.commit(case, Draft::of(kind::SESSION_JOINED).session(session)).await.unwrap();
-            visitor.answer(case, session, kind::CONSENT_RECORD).await;
-            let mut rows = vec![figures(0, &world)];
-            for n in 1..=times {
-                visitor.reconnect().await;
-                // Only what comes from now on.
-                visitor.open(case, u64::MAX).await.unwrap();
-                visitor.commit(case, Draft::of(kind::SESSION_JOINED).session(session)).await.unwrap();
-                let leg = visitor.watch_media(case, session).await;
-                eventually("the visitor hears something", PATIENCE, async || (leg.total() > 0).then_some(())).await;
-                let mark = visitor.live.mark();
-                visitor.live.say(&ClientMessage::RtcLeave { session });
-                visitor
-                    .live
-                    .until_within("the visitor has left", mark, PATIENCE, |m| match m {
-                        ServerMessage::Event { event, .. } if event.event.author.contains(kind::SESSION_LEFT) => {
-                            Some(())
-                        }
-                        _ => None,
-                    })
-                    .await;
-                if n % (times / 10).max(1) == 0 {
-                    rows.push(figures(n, &world));
-                    eprintln!("{}", rows[rows.len() - 1]);
+    let joined = AtomicUsize::new(0);
+    let rows = Mutex::new(vec![]);
+    call.talking(async {
+        call.segments_after(0).await;
+        rows.lock().unwrap().push(figures(0, &world));
+        let coming_and_going = visitors.iter().map(async |user| {
+            let mut visitor = world.person(user).await;
+            visitor.enter(call.case).await;
+            visitor.commit(call.case, Draft::of(kind::SESSION_JOINED).session(call.session)).await.unwrap();
+            visitor.answer(call.case, call.session, kind::CONSENT_RECORD).await;
+            for _ in 0..times / AT_ONCE {
+                visit(&mut visitor, &call).await;
+                let n = joined.fetch_add(1, Relaxed) + 1;
+                if n.is_multiple_of((times / 20).max(1)) {
+                    let row = figures(n, &world);
+                    eprintln!("{row}");
+                    rows.lock().unwrap().push(row);
                 }
             }
-            rows
-        })
-        .await;
+        });
+        futures_util::future::join_all(coming_and_going).await;
+    })
+    .await;
     let minutes = began.elapsed().as_secs_f64() / 60.0;
     call.ends_and_verifies(&world).await;
-    println!("{}", json!({ "joins": times, "minutes": minutes, "rows": rows }));
+    println!(
+        "{}",
+        json!({ "joins": times, "minutes": minutes, "at_once": AT_ONCE, "rows": rows.into_inner().unwrap() })
+    );
 }

@@ -51,8 +51,8 @@ pub async fn of_the_server(seed: u64, numbers: &[u64]) {
     })
     .await;
     assert!(world.server.is_running());
-    call.has_all(&acknowledged).await;
     call.ends_and_verifies(&world).await;
+    call.has_all(&acknowledged).await;
     let gaps = call.kept_or_declared().await;
     assert!(gaps.is_empty(), "the archivist says its events again: {gaps:?}");
 }

@@ -126,8 +126,8 @@ async fn on_disks_that_take_long_to_sync_the_voice_never_waits_and_all_of_it_is_
         call.segments_after(before).await;
     })
     .await;
-    call.has_all(&acknowledged).await;
     call.ends_and_verifies(&world).await;
+    call.has_all(&acknowledged).await;
     let gaps = call.kept_or_declared().await;
     assert!(gaps.is_empty(), "a slow disk costs nothing that is recorded: {gaps:?}");
 }
@@ -177,8 +177,8 @@ async fn while_another_program_locks_the_database_commits_wait_or_are_refused_an
         call.segments_after(before).await;
     })
     .await;
-    call.has_all(&acknowledged).await;
     call.ends_and_verifies(&world).await;
+    call.has_all(&acknowledged).await;
     let gaps = call.kept_or_declared().await;
     assert!(gaps.is_empty(), "the archivist waits with its events: {gaps:?}");
 }
@@ -242,9 +242,9 @@ async fn clocks_that_jump_by_an_hour_end_no_session_and_no_recording() {
         assert!(silence < secs(1), "the voice noticed: {silence:?}");
     })
     .await;
-    call.has_all(&acknowledged).await;
     assert_eq!(call.count(kind::RECORDING_STOPPED), 0, "it recorded throughout");
     call.ends_and_verifies(&world).await;
+    call.has_all(&acknowledged).await;
     let gaps = call.kept_or_declared().await;
     assert!(gaps.is_empty(), "{gaps:?}");
 }
