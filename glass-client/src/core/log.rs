@@ -8,7 +8,8 @@ use lotse_protocol::{
 };
 
 use super::{
-    AHEAD_PAUSE_MS, Action, Core, DRAWING_MS, LogEvent, POINTER_PAUSE_MS, Payload, Pointing, TOAST_MS, instructions::Instructions, view,
+    AHEAD_PAUSE_MS, Action, Core, DRAWING_MS, LogEvent, POINTER_PAUSE_MS, Payload, Pointing, TOAST_MS,
+    instructions::Instructions, view,
 };
 
 impl Core {

@@ -1,8 +1,8 @@
 //! The state machine by itself: stories, and rules that hold after any order of events.
 
 use lotse_payload::{
-    annotation::FrameConfidence, case_card::JoinedPayload, consent::NoticeShown, pointer::MovingMark, receipt::PictureOrigin,
-    recording::RecordingStarted,
+    annotation::FrameConfidence, case_card::JoinedPayload, consent::NoticeShown, pointer::MovingMark,
+    receipt::PictureOrigin, recording::RecordingStarted,
 };
 use lotse_protocol::{
     envelope::{Joined, Left, LeftWhy},
@@ -383,7 +383,7 @@ fn the_red_frame_lives_as_long_as_the_pen_moves() {
 fn the_picture_somebody_draws_on_is_decoded_ahead_once() {
     let mut stage = Stage::new().called().live(Word::CallOnly);
     let annotation: lotse_payload::Annotation = serde_json::from_value(json!({
-        "colour": "yellow", "width": 400, "shape": "arrow", "from": { "x": 1, "y": 2 }, "to": { "x": 3, "y": 4 },
+        "colour": "yellow", "width": 400, "shape": "arrow", "tail": { "x": 1, "y": 2 }, "tip": { "x": 3, "y": 4 },
     }))
     .expect("a mark");
     let frame = |rtp| FrameId { track: TrackId(Uuid::from_u128(7)), rtp };
