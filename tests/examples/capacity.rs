@@ -65,7 +65,6 @@ async fn begin(world: &World, n: usize, experts: &[Arc<Person>]) -> Call {
     let code: Value = out.lines().find_map(|l| serde_json::from_str(l).ok()).expect("a code");
     let technician = Arc::new(Person::pair(&world.url, code["code"].as_str().unwrap(), &device).await);
     let case = technician.new_case("p-204").await;
-    technician.enter(case).await;
     let session = technician.call(case).await;
     technician.answer(case, session, kind::CONSENT_RECORD).await;
     let mut viewers = Vec::new();
