@@ -22,6 +22,7 @@ use lotse_tests::{
     recorded::{Recorded, recorded},
 };
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
 
 /// Who come and go beside each other: most of a visit is waiting.
 const AT_ONCE: usize = 16;
@@ -52,6 +53,9 @@ async fn visit(visitor: &mut Person, call: &Recorded) {
         _ => None,
     };
     visitor.live.until_within("the visitor has left", mark, PATIENCE, left).await;
+    // A page that is closed closes its socket; dropping ours would leave it open as long as its leg looks for offers.
+    visitor.live.say_frame(Message::Close(None));
+    visitor.live.until_closed().await;
 }
 
 #[tokio::main]
