@@ -2,7 +2,7 @@
 //!
 //! Owns: how they come together, talk, and how the case is checked at its end. Elsewhere: what goes wrong (`faults`, `disk`, `network`).
 
-use lotse_payload::recording::{GapPayload, SegmentPayload};
+use lotse_payload::recording::{GapPayload, GapWhy, SegmentPayload};
 use lotse_protocol::{
     id::{CaseId, EventId, SessionId},
     kind,
@@ -83,7 +83,8 @@ impl Recorded {
         .await;
     }
 
-    /// Each voice is recorded or declared missing, all the time from the first fragment to the last. The gaps, longest first.
+    /// Each voice is recorded or declared missing, all the time from the first fragment to the last. The gaps, longest first; without
+    /// the silence at the end, when the story is told and nobody speaks any more.
     pub async fn kept_or_declared(&self) -> Vec<GapPayload> {
         let (mut segments, mut gaps) = (Vec::new(), Vec::new());
         for (fields, sent) in self.technician.log(self.case) {
@@ -111,6 +112,9 @@ impl Recorded {
                 until = until.max(to);
             }
         }
+        let log = self.technician.log(self.case);
+        let ended = log.iter().find(|(f, _)| f.kind == kind::SESSION_ENDED).map(|(f, _)| f.captured_at_ms * 1000);
+        gaps.retain(|g| g.why != GapWhy::LinkLost || ended.is_none_or(|ended_us| g.to_us < ended_us));
         gaps.sort_by_key(|g| g.from_us - g.to_us);
         gaps
     }
