@@ -4,9 +4,14 @@
 
 use std::time::{Duration, Instant};
 
-use lotse_protocol::{command::ServerMessage, kind, policy::Role, signal::TrackSource};
+use lotse_protocol::{
+    command::{ClientMessage, ServerMessage},
+    kind,
+    policy::Role,
+    signal::TrackSource,
+};
 use lotse_tests::{
-    World, eventually,
+    Draft, World, eventually,
     faults::Lock,
     live::PATIENCE,
     recorded::{Recorded, recorded},
@@ -14,6 +19,7 @@ use lotse_tests::{
     writes::{self, ARCHIVIST_WRITES, SERVER_WRITES},
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whichever_write_of_the_server_fails_once_it_is_refused_with_words_and_the_next_is_taken() {
@@ -44,7 +50,7 @@ async fn glasses_whose_every_write_fails_for_a_while_call_on_and_find_their_case
     let world = World::seeded(64).await;
     let settings = world.glasses("helmet-1");
     let data = world.path("helmet-1").join("data");
-    let (settings, faults) = settings.with_faults(&world.path("glasses.faults"), &[data.clone()]);
+    let (settings, faults) = settings.with_faults(&world.path("glasses.faults"), std::slice::from_ref(&data));
     let mut glasses = settings.start().await;
     glasses.shows("calling").await;
     let expert = world.person("expert").await;
@@ -157,9 +163,19 @@ async fn while_another_program_locks_the_database_commits_wait_or_are_refused_an
                 call.expert.get("/api/v1/cases").await.unwrap();
             }
         };
-        let (refused, ()) = tokio::join!(call.note("too long".into()), asked);
-        let refusal = refused.unwrap_err();
-        assert_eq!(refusal.code, "storage", "{}", refusal.message);
+        // Ten seconds for a batch of the archivist that is before it, and ten for its own.
+        let note = Draft::of(kind::MESSAGE).session(call.session).payload(&json!({ "text": "too long" }));
+        let (fields, items) = call.technician.prepare(call.case, note).await.unwrap();
+        let (author, sig) = call.technician.sign(call.case, &fields);
+        let mark = call.technician.live.mark();
+        call.technician.live.say(&ClientMessage::Commit { case: call.case, author, sig, items });
+        let refusal = |m: &ServerMessage| match m {
+            ServerMessage::Refused { id, error, .. } if *id == Some(fields.id) => Some(error.code.clone()),
+            _ => None,
+        };
+        let refused = call.technician.live.until_within("a refusal", mark, secs(40), refusal);
+        let (code, ()) = tokio::join!(refused, asked);
+        assert_eq!(code, "storage");
         call.hear_each_other().await;
         assert!(world.server.log().contains("End the program that has lotse.sqlite open"), "the operator is told");
         drop(lock);
