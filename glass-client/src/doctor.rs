@@ -162,11 +162,13 @@ fn encoder(profile: &Profile) -> Vec<Finding> {
         .failed()
         .iter()
         .map(|f| {
-            fine(
-                "encoder",
-                format!("{} is not used: {}", f.element, f.why),
-                format!("{} wird nicht benutzt: {} (Meldung des Programms, englisch)", f.element, f.why),
-            )
+            let (element, why) = (&f.element, &f.why);
+            let de = if why == encoders::MISSING {
+                format!("{element} wird nicht benutzt: auf diesem Gerät nicht vorhanden")
+            } else {
+                format!("{element} wird nicht benutzt: {why} (Meldung des Programms, englisch)")
+            };
+            fine("encoder", format!("{element} is not used: {why}"), de)
         })
         .collect();
     found.push(match started {

@@ -393,7 +393,7 @@ impl Inner {
             tracing::warn!("encoder {element}: {why}; the next one is tried");
             let more = encoders.pass_over(why);
             lock(&self.failed, |f| *f = encoders.failed().to_vec());
-            if !more {
+            if !more && encoders.age() < AGAIN {
                 return Again::Later;
             }
         }

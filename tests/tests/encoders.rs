@@ -118,10 +118,10 @@ fn offset(rtp: u64, number: u64) -> u64 {
 async fn an_encoder_that_fails_is_replaced_within_the_track() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let world = World::seeded(91).await;
-    // Real VP8, then an error of GStreamer after 100 pictures: four seconds.
+    // Real VP8, then an error of GStreamer after 400 pictures: sixteen seconds.
     let profile = r#"
         encoder = [{ element = "vp8enc", codec = "vp8", bitrate_property = "target-bitrate", bitrate_unit = 1,
-            settings = "deadline=1 cpu-used=16 threads=1 lag-in-frames=0 end-usage=cbr keyframe-max-dist=300 ! identity error-after=100" }]"#;
+            settings = "deadline=1 cpu-used=16 threads=1 lag-in-frames=0 end-usage=cbr keyframe-max-dist=300 ! identity error-after=400" }]"#;
     let (glasses, call) = recorded_call(&world, profile).await;
     let before = call.mains();
     assert_eq!(before.len(), 1);
@@ -138,7 +138,8 @@ async fn an_encoder_that_fails_is_replaced_within_the_track() {
     assert_eq!(offsets.len(), 1, "one clip, one clock: {read:?}");
     let gap = read.windows(2).map(|w| w[1].0 - w[0].0).max().unwrap() / 90;
     eprintln!("the longest wait for a picture around the change: {gap} ms of capture");
-    assert!(glasses.program.log().contains("the next one is tried"));
+    let log = glasses.program.log();
+    assert_eq!(log.matches("the next one is tried").count(), 1, "{log}");
     call.ends_and_is_proven(&world).await;
     glasses.program.assert_no_panic();
     world.assert_no_panic();
@@ -150,10 +151,10 @@ async fn an_encoder_of_another_codec_goes_on_in_a_track_announced_anew() {
     let world = World::seeded(92).await;
     let profile = r#"
         encoder = [{ element = "openh264enc", codec = "h264", bitrate_property = "bitrate", bitrate_unit = 1,
-            settings = "complexity=low usage-type=camera rate-control=bitrate gop-size=300 ! identity error-after=150" }]"#;
+            settings = "complexity=low usage-type=camera rate-control=bitrate gop-size=300 ! identity error-after=400" }]"#;
     let (glasses, call) = recorded_call(&world, profile).await;
-    let before = call.mains();
-    assert_eq!((before.len(), before[0].0.codec), (1, Codec::H264));
+    let before: Vec<_> = call.mains().into_iter().filter(|(i, _)| i.codec == Codec::H264).collect();
+    assert!(before.len() == 1 && before[0].1.len() > 5, "pictures came in H.264 first");
     gives_up(&glasses, "openh264enc").await;
 
     let vp8 = eventually("a VP8 track is announced", PATIENCE, async || {

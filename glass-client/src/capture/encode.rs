@@ -39,9 +39,10 @@ const PREVIEW_PERIOD_NS: u64 = 190_000_000;
 const KEY_FRAME_NS: u64 = 4_000_000_000;
 /// Requests for key frames closer together than this are one.
 const KEY_FRAME_PAUSE_NS: u64 = 300_000_000;
-/// So many pictures in and none out: the encoder hangs. 5 s at 30 a second; software on a machine with all its hands full was seen
-/// to hold pictures for 4.7 s.
+/// So many pictures in and none out, for so long: the encoder hangs. Software on a machine with all its hands full was seen to hold
+/// pictures for 4.7 s, and a source that was held up itself gives many at once.
 const UNANSWERED: u64 = 150;
+const UNANSWERED_NS: u64 = 6_000_000_000;
 /// Between two pictures of a trial.
 const TRIAL_PERIOD: Duration = Duration::from_millis(33);
 
@@ -95,6 +96,8 @@ struct Seen {
     fault: OnceLock<String>,
     /// Pictures put in since the last one that came out.
     unanswered: AtomicU64,
+    /// When that was, or when the first one was put in.
+    answered_ns: AtomicU64,
     last_key_ns: AtomicU64,
     /// Pictures of this time and later are delivered; 0: none yet, it is on trial.
     from_ns: AtomicU64,
@@ -110,6 +113,7 @@ impl Seen {
 
     fn delivers(&self, frame: &Encoded) -> bool {
         self.unanswered.store(0, Ordering::Relaxed);
+        self.answered_ns.store(monotonic_ns(), Ordering::Relaxed);
         let from = self.from_ns.load(Ordering::Relaxed);
         if from == 0 || frame.capture_ns < from {
             return false;
@@ -237,7 +241,8 @@ impl Encoder {
             return Some(why.clone());
         }
         let waiting = self.seen.unanswered.load(Ordering::Relaxed);
-        (waiting > UNANSWERED).then(|| format!("nothing came out for {waiting} pictures"))
+        let since_ns = monotonic_ns().saturating_sub(self.seen.answered_ns.load(Ordering::Relaxed));
+        (waiting > UNANSWERED && since_ns > UNANSWERED_NS).then(|| format!("nothing came out for {waiting} pictures"))
     }
 
     /// Offers a picture. Returns whether it was taken (the preview takes five a second).
@@ -262,7 +267,10 @@ impl Encoder {
             buffer.set_dts(gst::ClockTime::NONE);
         }
         self.pushed.fetch_add(1, Ordering::Relaxed);
-        self.seen.unanswered.fetch_add(1, Ordering::Relaxed);
+        if self.seen.unanswered.fetch_add(1, Ordering::Relaxed) == 0 {
+            // Between two calls nothing is put in for hours.
+            self.seen.answered_ns.store(monotonic_ns(), Ordering::Relaxed);
+        }
         let taken = self.input.push_buffer(buffer);
         if let Err(e) = taken {
             self.seen.broken(format!("it takes no more pictures ({e})"));

@@ -4,7 +4,11 @@
 //! started again rather than given up. Never: waits for a driver that hangs longer than [`TRIAL`].
 //! Elsewhere: one encoder (`encode`), when to change (`feed`), the list (`profile`).
 
-use std::{sync::mpsc, thread, time::Duration};
+use std::{
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use gstreamer as gst;
 use serde::Serialize;
@@ -30,12 +34,21 @@ pub struct Encoders {
     choices: Vec<EncoderChoice>,
     at: usize,
     failed: Vec<Failed>,
+    started: Option<Instant>,
 }
+
+/// Why one is not used that is not there.
+pub const MISSING: &str = "there is no such GStreamer element on this machine";
 
 impl Encoders {
     /// `choices` in their order, then VP8 in software.
     pub fn new(choices: &[EncoderChoice]) -> Self {
-        Self { choices: choices.iter().cloned().chain([EncoderChoice::vp8()]).collect(), at: 0, failed: Vec::new() }
+        Self {
+            choices: choices.iter().cloned().chain([EncoderChoice::vp8()]).collect(),
+            at: 0,
+            failed: Vec::new(),
+            started: None,
+        }
     }
 
     /// Starts the first that works, from where we are on.
@@ -43,7 +56,10 @@ impl Encoders {
         loop {
             let choice = self.choices[self.at].clone();
             let why = match tried(&choice, deliver.clone()) {
-                Ok(encoder) => return Ok(encoder),
+                Ok(encoder) => {
+                    self.started = Some(Instant::now());
+                    return Ok(encoder);
+                }
                 Err(why) => why,
             };
             tracing::info!("encoder {}: {why}", choice.element);
@@ -62,6 +78,11 @@ impl Encoders {
         let more = self.at + 1 < self.choices.len();
         self.at += usize::from(more);
         more
+    }
+
+    /// How long ago the newest one was started.
+    pub fn age(&self) -> Duration {
+        self.started.map(|at| at.elapsed()).unwrap_or_default()
     }
 
     pub fn failed(&self) -> &[Failed] {
@@ -83,7 +104,7 @@ pub fn close(encoder: Encoder) {
 /// Starts one and gets a picture through it.
 fn tried(choice: &EncoderChoice, deliver: Deliver) -> Result<Encoder, String> {
     if gst::ElementFactory::find(&choice.element).is_none() {
-        return Err("there is no such GStreamer element on this machine".into());
+        return Err(MISSING.into());
     }
     let choice = choice.clone();
     within(TRIAL, move || {

@@ -26,7 +26,10 @@ pub fn place(picture: (u32, u32), display: (u32, u32)) -> Placing {
 /// Draws the picture, scaled and in its place, into `out`: rows of `stride` bytes, 4 bytes a pixel. Rows that do not fit are left out.
 pub fn fill(picture: &Rgba, display: (u32, u32), stride: usize, out: &mut [u8]) {
     let at = place((picture.width, picture.height), display);
-    out.fill(0);
+    // Opaque, also where the display calls that byte unused: some take it for how much shows through.
+    for row in out.chunks_mut(stride.max(1)) {
+        row.chunks_exact_mut(4).for_each(|pixel| pixel.copy_from_slice(&[0, 0, 0, 0xff]));
+    }
     if at.width == 0 || at.height == 0 {
         return;
     }
@@ -73,9 +76,10 @@ mod tests {
         // A display of 2x3 with two bytes of padding a row.
         let mut out = vec![9; 10 * 3];
         fill(&picture, (2, 3), 10, &mut out);
-        assert_eq!(out[..10], [0; 10]);
+        let bar = [0, 0, 0, 255, 0, 0, 0, 255, 9, 9];
+        assert_eq!(out[..10], bar);
         assert_eq!(out[10..18], [3, 2, 1, 255, 6, 5, 4, 255]);
-        assert_eq!(out[20..], [0; 10]);
+        assert_eq!(out[20..], bar);
     }
 
     proptest! {
