@@ -25,7 +25,7 @@ use rtc::{
     peer_connection::{
         RTCPeerConnection, RTCPeerConnectionBuilder,
         configuration::{
-            media_engine::{MIME_TYPE_OPUS, MIME_TYPE_VP8, MediaEngine},
+            media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_VP8, MediaEngine},
             setting_engine::SettingEngineBuilder,
         },
         event::RTCPeerConnectionEvent,
@@ -475,8 +475,15 @@ fn voice_track(ssrc: u32) -> MediaStreamTrack {
 fn codecs() -> MediaEngine {
     let mut engine = MediaEngine::default();
     let vp8 = RTCRtpCodec { mime_type: MIME_TYPE_VP8.into(), clock_rate: 90_000, ..Default::default() };
+    let h264 = RTCRtpCodec {
+        mime_type: MIME_TYPE_H264.into(),
+        clock_rate: 90_000,
+        sdp_fmtp_line: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f".into(),
+        ..Default::default()
+    };
     let of = |rtp_codec, payload_type| RTCRtpCodecParameters { rtp_codec, payload_type };
     engine.register_codec(of(vp8, 96), RtpCodecKind::Video).unwrap();
+    engine.register_codec(of(h264, 102), RtpCodecKind::Video).unwrap();
     engine.register_codec(of(opus_codec(), OPUS), RtpCodecKind::Audio).unwrap();
     engine
 }
