@@ -176,7 +176,7 @@ impl App {
         self.send(ClientMessage::RtcJoin { case, session, publish });
     }
 
-    async fn leave_media(&mut self) {
+    pub(super) async fn leave_media(&mut self) {
         self.media_generation += 1;
         if let Some(media) = self.media.take() {
             media.close().await;

@@ -1,4 +1,4 @@
-//! Where drawn displays go: files, and the wear page. A real display is one more of these.
+//! Where drawn displays go: files, the wear page, devices (`panel`).
 //!
 //! Owns: the seam, and the thread that draws when something has changed. Never: decides what is shown.
 
