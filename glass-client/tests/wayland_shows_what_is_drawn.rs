@@ -118,10 +118,9 @@ fn what_is_drawn_is_on_the_output_and_comes_back_with_the_compositor() {
     let weston = Weston::start(dir.path(), size);
     let shows = |weston: &Weston, picture: &Rgba, size| {
         let wanted = expected(picture, size);
-        let seen = eventually("the picture on the output", || {
+        eventually("the picture on the output", || {
             weston.looks().filter(|seen| (seen.width, seen.height) == size && seen.pixels == wanted)
-        });
-        seen
+        })
     };
     let seen = shows(&weston, &first, size);
     assert_eq!(seen.pixels, first.pixels, "at its own size the output has the very pixels that were drawn");
