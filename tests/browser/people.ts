@@ -61,12 +61,13 @@ export function openPhone(folder: string): Promise<Browser> {
   // Fine enough that the frame number in the picture survives being encoded twice.
   execFileSync('ffmpeg', ['-v', 'error', '-y', '-i', clip, '-an', '-c:v', 'mjpeg', '-q:v', '3', '-pix_fmt', 'yuvj420p', picture]);
   execFileSync('ffmpeg', ['-v', 'error', '-y', '-i', clip, '-vn', '-ac', '1', '-ar', '48000', sound]);
-  return openBrowser([`--use-file-for-fake-video-capture=${picture}`, `--use-file-for-fake-audio-capture=${sound}`]);
+  // Two cameras, as phones have.
+  return openBrowser(['--use-fake-device-for-media-stream=device-count=2', `--use-file-for-fake-video-capture=${picture}`, `--use-file-for-fake-audio-capture=${sound}`]);
 }
 
 /** A page of a phone, held upright. */
 export function newPhonePage(browser: Browser, options: Parameters<Browser['newContext']>[0] = {}): Promise<Page> {
-  return newPage(browser, { viewport: { width: 390, height: 844 }, hasTouch: true, permissions: ['camera', 'microphone'], ...options });
+  return newPage(browser, { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, hasTouch: true, reducedMotion: 'reduce', permissions: ['camera', 'microphone'], ...options });
 }
 
 /** A technician logs in on the phone and calls. */

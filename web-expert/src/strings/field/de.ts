@@ -64,6 +64,7 @@ export const de = {
     refuse: 'NEIN DANKE, OHNE BILD UND TON',
   },
   live: {
+    state: 'Stand des Gesprächs',
     watches: (names: string) => (names.includes(', ') ? `${names} sehen zu` : `${names} sieht zu`),
     refused: 'Kein Bild und Ton von Ihnen. Nachrichten und Anweisungen gehen weiter.',
     refusedAct: 'Bild und Ton freigeben',

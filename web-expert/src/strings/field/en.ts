@@ -66,6 +66,7 @@ export const en: typeof de = {
     refuse: 'NO THANK YOU, NO PICTURE OR SOUND',
   },
   live: {
+    state: 'State of the call',
     watches: (names: string) => (names.includes(', ') ? `${names} are watching` : `${names} is watching`),
     refused: 'No picture or sound from you. Messages and instructions go on.',
     refusedAct: 'Share picture and sound',
