@@ -205,8 +205,9 @@ test('a phone calls, is helped, and it can be proven', async () => {
     await manager.getByRole('button', { name: 'Pause', exact: true }).click();
     await manager.getByRole('list').getByText(/Instruction by/).first().click();
     await expect(manager.locator('.stage [data-mark]').first()).toBeVisible();
-    await expect.poll(() => frameNumber(video), 'the recording stands at the marked frame').toBe(marked[0]);
     await look(manager, 'replay');
+    await manager.getByRole('button', { name: 'To the original frame' }).click();
+    await expect.poll(() => frameNumber(video), 'the recording stands at the marked frame').toBe(marked[0]);
     await manager.getByRole('tab', { name: 'Chat' }).click();
     await expect(manager.getByRole('img', { name: /^foto-/ }).first()).toBeVisible();
     bundle = await download(manager, 'Warranty file', programs.folder);
@@ -247,14 +248,6 @@ test('a call without recording keeps no picture', async () => {
     await expect(expert.getByTestId('receipt-state').first()).toHaveText(/Done/);
   });
 
-  await test.step('the camera is turned round, and the picture goes on', async () => {
-    const device = () => field.getByTestId('own-video').evaluate((v: HTMLVideoElement) => (v.srcObject as MediaStream).getVideoTracks()[0]!.getSettings().deviceId);
-    const before = await device();
-    await field.getByRole('button', { name: 'Turn the camera' }).click();
-    await expect.poll(device).not.toBe(before);
-    await expect.poll(() => moves(expert)).toBe(true);
-  });
-
   await test.step('no photo is offered, and nothing of it was kept', async () => {
     await field.getByRole('button', { name: 'No photo: Photos are possible only while recording is allowed.' }).click();
     await expect(field.getByText('Photos are possible only while recording is allowed.').last()).toBeVisible();
@@ -280,13 +273,40 @@ test('a call without recording keeps no picture', async () => {
     await endSession(expert, 'Solved');
   });
 
-  await test.step('the start shows both cases', async () => {
+  await test.step('the start shows the case', async () => {
     await field.goto(`${programs.url}/field`);
     await expect(field.getByRole('link', { name: /Noise in the bearing/ })).toBeVisible();
-    await expect(field.getByRole('link', { name: /Shaft seal leaks/ })).toBeVisible();
     await look(field, 'home');
   });
 
+  expect(faults, 'errors in the consoles').toEqual([]);
+});
+
+test('a phone with more cameras turns them round in the call', async () => {
+  // A clip can be one camera only; these three are Chromium's own, and its second one sees depth, which no encoder takes.
+  const manyEyed = await openBrowser(['--use-fake-device-for-media-stream=device-count=3']);
+  try {
+    const field = watched('technician', await newPhonePage(manyEyed));
+    const expert = watched('expert', await newPage(desk));
+    await logIn(expert, programs, 'expert');
+    await callFromField(field, programs, 'Which valve is it', 'p-205');
+    await takeCall(expert, 'Which valve is it');
+    await field.getByRole('button', { name: 'TALK WITHOUT RECORDING' }).click();
+    const newest = () => expert.evaluate(() => (window as unknown as { lotse: { painted(): [number, number][] } }).lotse.painted().at(-1)?.[0] ?? 0);
+    await expect.poll(newest).toBeGreaterThan(0);
+    const device = () => field.getByTestId('own-video').evaluate((v: HTMLVideoElement) => (v.srcObject as MediaStream | null)?.getVideoTracks()[0]?.getSettings().deviceId);
+    const seen: (string | undefined)[] = [undefined, await device()];
+    for (let turn = 0; turn < 2; turn++) {
+      await field.getByRole('button', { name: 'Turn the camera' }).click();
+      await expect.poll(async () => !seen.includes(await device())).toBe(true);
+      seen.push(await device());
+    }
+    const then = await newest();
+    await expect.poll(newest, 'the other camera is seen').not.toBe(then);
+    await endSession(expert, 'Solved');
+  } finally {
+    await manyEyed.close();
+  }
   expect(faults, 'errors in the consoles').toEqual([]);
 });
 
@@ -342,8 +362,8 @@ function caseOf(page: Page): string {
 
 function watched(who: string, page: Page): Page {
   page.on('console', (m) => {
-    // Before login the page asks who it is, and Chromium calls the answer "nobody yet" an error; see story.spec.ts.
-    if (m.type() === 'error' && !/\b401\b|VideoFrame was garbage collected/.test(m.text())) faults.push(`${who}: ${m.text()}`);
+    // As in story.spec.ts; and a server that was stopped on purpose refuses connections.
+    if (m.type() === 'error' && !/\b401\b|VideoFrame was garbage collected|ERR_CONNECTION_REFUSED/.test(m.text())) faults.push(`${who}: ${m.text()}`);
   });
   page.on('pageerror', (e) => faults.push(`${who}: ${e.message}`));
   return page;

@@ -14,8 +14,13 @@ import { LONG, found, out, pageOf, take } from './shots.ts';
 
 const shot = (page: Page, name: string) => take(page, `field-${name}`, undefined, ['phone', 'wide']);
 
-/** A lamp and a zoom lens, which Chromium's made-up camera has not. */
+/** A second camera, a lamp and a zoom lens, which a clip as a camera has not. */
 function lend(): void {
+  const list = navigator.mediaDevices.enumerateDevices.bind(navigator.mediaDevices);
+  navigator.mediaDevices.enumerateDevices = async () => {
+    const all = await list();
+    return [...all, ...all.filter((d) => d.kind === 'videoinput')];
+  };
   const able = MediaStreamTrack.prototype.getCapabilities;
   MediaStreamTrack.prototype.getCapabilities = function (this: MediaStreamTrack) {
     return { ...able.call(this), ...(this.kind === 'video' ? { torch: true, zoom: { min: 1, max: 5, step: 0.1 } } : {}) };

@@ -61,8 +61,7 @@ export function openPhone(folder: string): Promise<Browser> {
   // Fine enough that the frame number in the picture survives being encoded twice.
   execFileSync('ffmpeg', ['-v', 'error', '-y', '-i', clip, '-an', '-c:v', 'mjpeg', '-q:v', '3', '-pix_fmt', 'yuvj420p', picture]);
   execFileSync('ffmpeg', ['-v', 'error', '-y', '-i', clip, '-vn', '-ac', '1', '-ar', '48000', sound]);
-  // Two cameras, as phones have.
-  return openBrowser(['--use-fake-device-for-media-stream=device-count=2', `--use-file-for-fake-video-capture=${picture}`, `--use-file-for-fake-audio-capture=${sound}`]);
+  return openBrowser([`--use-file-for-fake-video-capture=${picture}`, `--use-file-for-fake-audio-capture=${sound}`]);
 }
 
 /** A page of a phone, held upright. */

@@ -66,6 +66,7 @@ export const de = {
   live: {
     state: 'Stand des Gesprächs',
     watches: (names: string) => (names.includes(', ') ? `${names} sehen zu` : `${names} sieht zu`),
+    watchUnknown: 'Wer zusieht, ist gerade nicht bekannt',
     refused: 'Kein Bild und Ton von Ihnen. Nachrichten und Anweisungen gehen weiter.',
     refusedAct: 'Bild und Ton freigeben',
     expertGone: 'Die Expertin oder der Experte ist gerade nicht da. Bild und Ton ruhen.',

@@ -68,6 +68,7 @@ export const en: typeof de = {
   live: {
     state: 'State of the call',
     watches: (names: string) => (names.includes(', ') ? `${names} are watching` : `${names} is watching`),
+    watchUnknown: 'Who is watching is not known right now',
     refused: 'No picture or sound from you. Messages and instructions go on.',
     refusedAct: 'Share picture and sound',
     expertGone: 'The expert is not there right now. Picture and sound rest.',
