@@ -267,6 +267,8 @@ test('a call without recording keeps no picture', async () => {
     await field.getByRole('button', { name: /NO THANK YOU/ }).click();
     await expect(expert.getByText(/takes part without picture/)).toBeVisible();
     expect(await videoWidth(expert)).toBe(0);
+    // Not even the lens is on.
+    expect(await field.getByTestId('own-video').evaluate((v: HTMLVideoElement) => v.srcObject)).toBeNull();
     await look(field, 'refused');
     await field.getByRole('button', { name: 'Share picture and sound' }).click();
     await expect.poll(() => moves(expert)).toBe(true);

@@ -149,6 +149,13 @@ export class FieldCall {
     if (!s) return;
     const kind = { record: KIND.consentRecord, call_only: KIND.consentCallOnly, refused: KIND.consentRefused }[answer];
     await this.#try(() => this.open.commit({ kind, session: s.id }));
+    if (this.problem) return;
+    // Who sends neither picture nor voice need not wonder whether the lens is on.
+    if (answer === 'refused') {
+      this.mic.stop();
+      this.camera.stop();
+      this.rtc?.republish();
+    } else await this.startDevices();
   }
 
   async end(): Promise<void> {
@@ -219,7 +226,7 @@ export class FieldCall {
     if (this.busy) return;
     this.ended = null;
     // Both are asked for while the browser still counts it as the press.
-    void this.startDevices();
+    if (this.me?.answer !== 'refused') void this.startDevices();
     await this.#try(async () => {
       if (card) await this.open.commit({ kind: KIND.card, payload: card });
       await this.open.commit({ kind, session });
