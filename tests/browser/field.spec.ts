@@ -305,6 +305,18 @@ test('a phone with more cameras turns them round in the call', async () => {
     }
     const then = await newest();
     await expect.poll(newest, 'the other camera is seen').not.toBe(then);
+
+    // The same person in another window takes the call there; the first one says so and rests until it is wanted again.
+    const second = watched('technician', await field.context().newPage());
+    await second.goto(field.url());
+    await second.getByRole('button', { name: 'GO ON HERE' }).click();
+    await expect(field.getByText(/runs in another window/)).toBeVisible();
+    await expect(second.getByTestId('watchers')).toHaveText(/Anton Weber is watching/);
+    await look(field, 'replaced');
+    await field.getByRole('button', { name: 'GO ON HERE' }).click();
+    await expect(second.getByText(/runs in another window/)).toBeVisible();
+    await expect(field.getByText(/runs in another window/)).toBeHidden();
+    await second.close();
     await endSession(expert, 'Solved');
   } finally {
     await manyEyed.close();

@@ -139,7 +139,7 @@ impl Person {
             track: TrackId(Uuid::now_v7()),
             source: *source,
             codec: if *source == TrackSource::Voice { Codec::Opus } else { Codec::Vp8 },
-            rtp_base: Some(RTP_BASE.into()),
+            rtp_base: Some(RTP_BASE),
             start_us: Some(now_ms() * 1000),
             clock_offset_us: 0,
             width: if *source == TrackSource::Voice { 0 } else { 1_280 },

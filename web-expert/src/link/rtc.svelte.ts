@@ -188,7 +188,7 @@ export class RtcSession {
     }
     const before = this.legs;
     window.setTimeout(() => {
-      if (this.#wanted && this.legs === before) this.#join();
+      if (this.#wanted && this.legs === before && this.state !== 'replaced') this.#join();
     }, LEGS_TIMEOUT_MS);
   }
 
@@ -200,7 +200,7 @@ export class RtcSession {
   }
 
   #again(): void {
-    if (!this.#wanted) return;
+    if (!this.#wanted || this.state === 'replaced') return;
     this.state = 'broken';
     this.#attempt++;
     clearTimeout(this.#watchdog);
@@ -227,7 +227,7 @@ export class RtcSession {
   }
 
   #received(m: ServerMessage): void {
-    if (!('session' in m) || m.session !== this.session) return;
+    if (!('session' in m) || m.session !== this.session || this.state === 'replaced') return;
     if (m.type === 'rtc_offer') {
       const { offer } = m;
       // Offers are answered one after the other.
