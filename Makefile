@@ -55,6 +55,7 @@ test-quick: build ## unit tests, Rust and TypeScript, and the footage
 	(cd tests/footage && npm test)
 
 test-product: build ## the whole product: real programs, bad networks, power cuts
+	cargo build --locked --workspace --lib # the layer that fails
 	cargo test --locked --workspace $(PRODUCT_TESTS)
 
 test-browser: build ## the story in a real browser, again without any network, and through real networks

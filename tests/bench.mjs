@@ -1,6 +1,6 @@
 // Measures and writes docs/BENCHMARKS.md.
 //
-// Usage: node tests/bench.mjs [forward] [recorder] [capacity] [flood] [session] [drawing], by default all. What is not measured now keeps the figures
+// Usage: node tests/bench.mjs [forward] [recorder] [capacity] [flood] [session] [drawing] [kills], by default all. What is not measured now keeps the figures
 // it was measured with last (tests/out/bench). LOTSE_BENCH_ROUNDS of forwarding (5), LOTSE_BENCH_MINUTES of the session (30).
 //
 // Owns: the page of figures. Never: asserts one.
@@ -14,6 +14,7 @@ import { capacityPage, measureCapacity } from './bench/capacity.mjs';
 import { drawingPage } from './bench/drawing.mjs';
 import { floodPage, measureFlood } from './bench/flood.mjs';
 import { forwardPage, measureForward } from './bench/forward.mjs';
+import { killsPage, measureKills } from './bench/kills.mjs';
 import { measureRecorder, recorderPage } from './bench/recorder.mjs';
 import { sessionPage } from './bench/session.mjs';
 
@@ -38,6 +39,7 @@ const parts = {
   capacity: [() => measureCapacity(root), capacityPage],
   flood: [() => measureFlood(root), floodPage],
   session: [() => measureInBrowser('browser/bench.ts', 'tests/out/session/figures.json'), sessionPage],
+  kills: [() => measureKills(root), killsPage],
   drawing: [() => measureInBrowser('browser/bench-drawing.ts', 'tests/out/bench/drawing.json'), drawingPage],
 };
 

@@ -17,6 +17,7 @@ PACKAGES=(
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
   gstreamer1.0-tools
   espeak-ng ffmpeg                                             # the voices of the footage
+  weston                                                       # a Wayland display for the glasses' tests
   fonts-inter                                                  # footage and pictures
   chromium iproute2                                            # browser tests, the network namespace they run in
   nftables coturn                                              # networks with NAT and without UDP, a relay through them

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use crate::{error::GlassError, voice::SpeakerConfig};
+use crate::{error::GlassError, hud::panel::is_panel, voice::SpeakerConfig};
 
 /// All settings.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -59,7 +59,7 @@ pub struct Sound {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Hud {
-    /// Any of "web:ADDRESS", "png:FOLDER".
+    /// Any of "web:ADDRESS", "png:FOLDER", "wayland[:SOCKET]", "drm[:CARD[:CONNECTOR]]".
     pub displays: Vec<String>,
     pub language: Language,
 }
@@ -243,8 +243,12 @@ fn check(config: &Config, place: &str) -> Result<(), GlassError> {
         return bad("[sound] speaker", speaker, "is none of auto, alsa:DEVICE, wav:FILE, none");
     }
     for d in &config.hud.displays {
-        if !d.starts_with("web:") && !d.starts_with("png:") {
-            return bad("[hud] displays", d, "is none of web:ADDRESS, png:FOLDER");
+        if !d.starts_with("web:") && !d.starts_with("png:") && !is_panel(d) {
+            return bad(
+                "[hud] displays",
+                d,
+                "is none of web:ADDRESS, png:FOLDER, wayland, wayland:SOCKET, drm, drm:CARD:CONNECTOR",
+            );
         }
     }
     for s in &config.input.sources {
@@ -296,7 +300,7 @@ mod tests {
             ("LOTSE_CAMERA_SOURCE", "usb"),
             ("LOTSE_SOUND_MICROPHONE", "file"),
             ("LOTSE_SOUND_SPEAKER", "loud"),
-            ("LOTSE_HUD_DISPLAYS", "drm:"),
+            ("LOTSE_HUD_DISPLAYS", "x11:0"),
             ("LOTSE_INPUT_SOURCES", "mouse"),
             ("LOTSE_CALL_ON_START", "maybe"),
         ] {
@@ -321,6 +325,25 @@ mod tests {
             let explained = |text: &str, mark| text.lines().any(|l| l.contains(form) && l.contains(mark));
             assert!(explained(annotated, "the sound device, "), "{form}");
             assert!(explained(protocol, "`speaker = "), "{form}");
+        }
+    }
+
+    #[test]
+    fn every_display_can_be_set_and_is_explained() {
+        for value in
+            ["web:127.0.0.1:0", "png:/tmp/a", "wayland", "wayland:/run/w", "drm", "drm:/dev/dri/card0:HDMI-A-1"]
+        {
+            load(None, |n| (n == "LOTSE_HUD_DISPLAYS").then(|| value.to_owned())).expect(value);
+        }
+        for form in [
+            "\"web:ADDRESS\"",
+            "\"png:FOLDER\"",
+            "\"wayland\"",
+            "\"wayland:SOCKET\"",
+            "\"drm\"",
+            "\"drm:CARD:CONNECTOR\"",
+        ] {
+            assert!(include_str!("../glass.toml").contains(form), "{form}");
         }
     }
 

@@ -1,122 +1,436 @@
-//! `lotse-glass doctor`: what works here and what does not, each with the next step.
+//! `lotse-glass doctor`: what works here and what does not, each with the next step, in German or English.
+//!
+//! One line per finding, `ok` or `NOT OK`; `--json` gives the same to machines. Works beside a running server and without one.
+//! Never: changes anything but a file it writes and removes to try a folder. Elsewhere: media ports; only a call knows them.
 
 use std::{
+    io::Write as _,
+    path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI32, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
+use lotse_trust::Facts;
+
 use crate::{
-    capture::{self, Outlets},
-    config::Config,
+    capture::{self, Outlets, encoders},
+    config::{Config, Language},
     error::GlassError,
-    link::{http::Api, identity::Identity},
+    hud::panel,
+    link::{
+        http::{Api, pin},
+        identity::Identity,
+    },
     profile::Profile,
     voice::{SinkState, Speaker, SpeakerConfig},
 };
 
 /// How long sources may take to deliver.
 const TRIAL: Duration = Duration::from_millis(1_500);
+/// A clock before this build is wrong: 1 January 2026, seconds since 1970.
+const BUILT: u64 = 1_767_225_600;
+/// Seconds: beyond this, certificates and the order of a log suffer. The server's answer gives whole seconds.
+const CLOCK_PLAY: i64 = 5;
+/// Fewer days are soon over.
+const FEW_DAYS: i64 = 7;
+/// Of full scale 32768: a quiet room gives more, a muted microphone gives zeros.
+const SILENT: i32 = 2;
 
-/// Prints a line per check; `as_json`: an object. `false` if one failed.
+/// One thing looked at, in both languages.
+struct Finding {
+    what: &'static str,
+    ok: bool,
+    en: String,
+    de: String,
+}
+
+fn fine(what: &'static str, en: impl Into<String>, de: impl Into<String>) -> Finding {
+    Finding { what, ok: true, en: en.into(), de: de.into() }
+}
+
+fn wrong(what: &'static str, en: impl Into<String>, de: impl Into<String>) -> Finding {
+    Finding { what, ok: false, en: en.into(), de: de.into() }
+}
+
+/// A sentence of the program, which has it in English alone.
+fn failed(what: &'static str, e: &dyn std::fmt::Display) -> Finding {
+    wrong(what, e.to_string(), format!("{e} (Meldung des Programms, englisch)"))
+}
+
+/// Prints a line per finding; `as_json`: an object. `false` if one needs mending.
 pub async fn check(config: &Config, as_json: bool) -> bool {
+    let language = language(config, |name| std::env::var(name).ok());
     let mut well = true;
-    let mut say = |what: &str, result: Result<String, GlassError>| {
-        let (ok, found) = result.map_or_else(|e| (false, e.to_string()), |words| (true, words));
-        well &= ok;
-        if as_json {
-            println!("{}", serde_json::json!({ "kind": "doctor", "what": what, "ok": ok, "found": found }));
+    let mut say = |finding: Finding| {
+        well &= finding.ok;
+        let text = if language == Language::De { &finding.de } else { &finding.en };
+        let line = if as_json {
+            serde_json::json!({ "kind": "doctor", "what": finding.what, "ok": finding.ok, "found": text }).to_string()
         } else {
-            println!("{} {what}: {found}", if ok { "ok     " } else { "NOT OK " });
-        }
+            let mark = language.t(if finding.ok { "ok" } else { "FEHLER" }, if finding.ok { "ok" } else { "NOT OK" });
+            format!("{mark:<8}{:<13}{text}", finding.what)
+        };
+        // A closed pipe: nobody reads the rest.
+        let _ = writeln!(std::io::stdout(), "{line}");
     };
     let profile = Profile::load(&config.device.profile);
-    say("profile", profile.as_ref().map(|p| p.name.clone()).map_err(copy));
+    say(match &profile {
+        Ok(p) => fine("profile", p.name.clone(), p.name.clone()),
+        Err(e) => failed("profile", e),
+    });
     let profile = profile.unwrap_or_default();
+    say(disk(&config.data.dir));
     let identity = Identity::open(&config.data.dir).map(Arc::new);
-    say(
-        "device key",
-        identity
-            .as_ref()
-            .map(|i| if i.enrolled().is_some() { "enrolled".into() } else { "not enrolled yet".into() })
-            .map_err(copy),
-    );
-    say("encoder", encoder(&profile));
-    for line in sources(config, &profile) {
-        say(line.0, line.1);
-    }
-    say("speaker", speaker(config).await);
-    match identity.and_then(|i| Api::new(config, i)) {
-        Ok(api) => say("server", api.health().await),
-        Err(e) => say("server", Err(e)),
+    say(match &identity {
+        Ok(i) if i.enrolled().is_some() => fine("device key", "enrolled", "angemeldet"),
+        Ok(_) if config.server.pairing_code.is_empty() => wrong(
+            "device key",
+            "not enrolled. Ask an administrator for a pairing code and set [server] pairing_code",
+            "nicht angemeldet. Kopplungscode bei der Administration holen und in [server] pairing_code eintragen",
+        ),
+        Ok(_) => fine(
+            "device key",
+            "not enrolled yet; a pairing code is set",
+            "noch nicht angemeldet; ein Kopplungscode ist gesetzt",
+        ),
+        Err(e) => failed("device key", e),
+    });
+    let found = tokio::task::block_in_place(|| {
+        let mut found = encoder(&profile);
+        found.extend(sources(config, &profile));
+        found.extend(displays(config));
+        found
+    });
+    found.into_iter().for_each(&mut say);
+    say(speaker(config).await);
+    for finding in server(config, identity).await {
+        say(finding);
     }
     well
 }
 
-fn copy(e: &GlassError) -> GlassError {
-    GlassError::Ours(e.to_string())
+/// That of the display; German also where the system speaks German.
+fn language(config: &Config, env: impl Fn(&str) -> Option<String>) -> Language {
+    let said = ["LC_ALL", "LC_MESSAGES", "LANG"].iter().find_map(|name| env(name).filter(|v| !v.is_empty()));
+    if said.is_some_and(|v| v.starts_with("de")) { Language::De } else { config.hud.language }
 }
 
-fn encoder(profile: &Profile) -> Result<String, GlassError> {
-    capture::init()?;
-    let encoder = capture::encode::Encoder::start(capture::encode::Size::Main, &profile.encoder, |_| {})?;
-    Ok(format!("{} ({:?})", encoder.element(), encoder.codec()))
-}
-
-fn sources(config: &Config, profile: &Profile) -> Vec<(&'static str, Result<String, GlassError>)> {
-    if let Err(e) = capture::init() {
-        return vec![("camera", Err(e))];
+fn disk(dir: &Path) -> Finding {
+    let shown = dir.display();
+    let tried = (|| {
+        std::fs::create_dir_all(dir)?;
+        let probe = dir.join(".doctor");
+        let written = std::fs::write(&probe, b"x");
+        // Removed even when it could not be filled.
+        let _ = std::fs::remove_file(&probe);
+        written?;
+        Ok::<_, std::io::Error>(lotse_operations::disk::space(dir)?.free)
+    })();
+    match tried {
+        Ok(free) if free < lotse_operations::disk::LITTLE => wrong(
+            "disk",
+            format!("{shown} has only {} MiB free. Make room, or move [data] dir", free >> 20),
+            format!("{shown} hat nur {} MiB frei. Platz schaffen oder [data] dir verlegen", free >> 20),
+        ),
+        Ok(free) => fine(
+            "disk",
+            format!("{shown} is writable, {} MiB free", free >> 20),
+            format!("{shown} ist beschreibbar, {} MiB frei", free >> 20),
+        ),
+        Err(e) => wrong(
+            "disk",
+            format!("{shown}: {e}. Give the folder to the user lotse-glass runs as, or name another one in [data] dir"),
+            format!(
+                "{shown}: {e}. Den Ordner dem Benutzer von lotse-glass geben oder in [data] dir einen anderen nennen"
+            ),
+        ),
     }
-    let (pictures, sounds) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let (p, s) = (pictures.clone(), sounds.clone());
+}
+
+/// The encoder in use, and of those before it in the list why not.
+fn encoder(profile: &Profile) -> Vec<Finding> {
+    if let Err(e) = capture::init() {
+        return vec![failed("encoder", &e)];
+    }
+    let mut list = encoders::Encoders::new(&profile.encoder);
+    let started = list.start(Arc::new(|_| {}));
+    // One that is passed over is no fault while another works.
+    let mut found: Vec<Finding> = list
+        .failed()
+        .iter()
+        .map(|f| {
+            let (element, why) = (&f.element, &f.why);
+            let de = if why == encoders::MISSING {
+                format!("{element} wird nicht benutzt: auf diesem Gerät nicht vorhanden")
+            } else {
+                format!("{element} wird nicht benutzt: {why} (Meldung des Programms, englisch)")
+            };
+            fine("encoder", format!("{element} is not used: {why}"), de)
+        })
+        .collect();
+    found.push(match started {
+        Ok(encoder) => {
+            let (element, codec) = (encoder.element().to_owned(), encoder.codec());
+            encoders::close(encoder);
+            fine("encoder", format!("{element} works ({codec:?})"), format!("{element} arbeitet ({codec:?})"))
+        }
+        Err(e) => failed("encoder", &e),
+    });
+    found
+}
+
+fn sources(config: &Config, profile: &Profile) -> Vec<Finding> {
+    if let Err(e) = capture::init() {
+        return vec![failed("camera", &e)];
+    }
+    let (pictures, sounds, peak) =
+        (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicI32::new(0)));
+    let (p, s, loudest) = (pictures.clone(), sounds.clone(), peak.clone());
     let outlets = Outlets {
         picture: Arc::new(move |_| {
             p.fetch_add(1, Ordering::Relaxed);
         }),
-        sound: Arc::new(move |_| {
+        sound: Arc::new(move |block| {
             s.fetch_add(1, Ordering::Relaxed);
+            let top = block.samples.iter().map(|v| i32::from(*v).abs()).max().unwrap_or(0);
+            loudest.fetch_max(top, Ordering::Relaxed);
         }),
         trouble: Arc::new(|t| eprintln!("{t:?}")),
     };
-    let mut lines = Vec::new();
+    let mut found = Vec::new();
     let mut running = Vec::new();
     for source in capture::sources(config, profile) {
         match source.start(outlets.clone()) {
             Ok(r) => running.push(r),
-            Err(e @ GlassError::Sound { .. }) => lines.push(("microphone", Err(e))),
-            Err(e) => lines.push(("camera", Err(e))),
+            Err(e @ GlassError::Sound { .. }) => found.push(failed("microphone", &e)),
+            Err(e) => found.push(failed("camera", &e)),
         }
     }
     std::thread::sleep(TRIAL);
-    let per_second = |n: &AtomicU64| n.load(Ordering::Relaxed) as f64 / TRIAL.as_secs_f64();
-    if !lines.iter().any(|l| l.0 == "camera") {
-        lines.push((
-            "camera",
-            Ok(format!("{} gives {:.0} pictures a second", config.camera.source, per_second(&pictures))),
-        ));
+    drop(running);
+    let source = &config.camera.source;
+    if !found.iter().any(|f| f.what == "camera") {
+        let rate = (pictures.load(Ordering::Relaxed) as f64 / TRIAL.as_secs_f64()).round();
+        found.push(if rate > 0.0 {
+            fine("camera", format!("{source} gives {rate} pictures a second"), format!("{source} liefert {rate} Bilder je Sekunde"))
+        } else {
+            wrong(
+                "camera",
+                format!("{source} opens, but gives no picture. Plug it in again; v4l2-ctl --list-formats-ext shows what it can, [camera] of the profile asks for it"),
+                format!("{source} öffnet sich, liefert aber kein Bild. Neu einstecken; v4l2-ctl --list-formats-ext zeigt, was sie kann, [camera] im Profil fordert es an"),
+            )
+        });
     }
-    if config.sound.microphone != "none" && !lines.iter().any(|l| l.0 == "microphone") {
-        lines.push((
-            "microphone",
-            Ok(format!("{} gives {:.0} blocks a second", config.sound.microphone, per_second(&sounds))),
-        ));
+    let mic = &config.sound.microphone;
+    if mic == "none" {
+        found.push(fine("microphone", "none, as configured", "keines, wie eingestellt"));
+    } else if !found.iter().any(|f| f.what == "microphone") {
+        let (blocks, top) = (sounds.load(Ordering::Relaxed), peak.load(Ordering::Relaxed));
+        found.push(microphone(mic, blocks, top));
     }
-    lines
+    found
 }
 
-async fn speaker(config: &Config) -> Result<String, GlassError> {
-    let speaker = Speaker::start(SpeakerConfig::parse(&config.sound.speaker)?);
+fn microphone(name: &str, blocks: u64, peak: i32) -> Finding {
+    if blocks == 0 {
+        return wrong(
+            "microphone",
+            format!("{name} opens, but gives no sound. Plug the headset in again; arecord -l shows what is there"),
+            format!(
+                "{name} öffnet sich, liefert aber keinen Ton. Headset neu einstecken; arecord -l zeigt, was da ist"
+            ),
+        );
+    }
+    if peak <= SILENT {
+        return wrong(
+            "microphone",
+            format!("{name} is silent. Switch it on at the headset; alsamixer (F4) shows whether it is muted"),
+            format!("{name} ist stumm. Am Headset einschalten; alsamixer (F4) zeigt, ob es stummgeschaltet ist"),
+        );
+    }
+    let level = (20.0 * (f64::from(peak) / 32_768.0).log10()).round();
+    fine(
+        "microphone",
+        format!("{name} hears: loudest {level} dB, full scale is 0 dB"),
+        format!("{name} hört: lauteste Stelle {level} dB, voll sind 0 dB"),
+    )
+}
+
+fn displays(config: &Config) -> Vec<Finding> {
+    if config.hud.displays.is_empty() {
+        return vec![wrong(
+            "display",
+            "none is set: nothing is shown. Name one in [hud] displays",
+            "keines eingestellt: nichts wird gezeigt. Eines in [hud] displays nennen",
+        )];
+    }
+    config.hud.displays.iter().map(|name| display(name)).collect()
+}
+
+fn display(name: &str) -> Finding {
+    if panel::is_panel(name) {
+        return match panel::look_at(name) {
+            Ok((w, h)) => fine("display", format!("{name}: {w}x{h}"), format!("{name}: {w}x{h}")),
+            Err(why) => failed("display", &format!("{name}: {why}")),
+        };
+    }
+    if let Some(dir) = name.strip_prefix("png:") {
+        let mut finding = disk(Path::new(dir));
+        finding.what = "display";
+        return finding;
+    }
+    let address = name.strip_prefix("web:").unwrap_or(name);
+    match std::net::TcpListener::bind(address) {
+        Ok(_) => fine("display", format!("{address} is free"), format!("{address} ist frei")),
+        Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => fine(
+            "display",
+            format!("{address} is in use: fine if that is lotse-glass itself"),
+            format!("{address} ist belegt: richtig, falls das lotse-glass selbst ist"),
+        ),
+        Err(e) => wrong(
+            "display",
+            format!("{address}: {e}. Choose an address of this machine in [hud] displays"),
+            format!("{address}: {e}. In [hud] displays eine Adresse dieses Geräts wählen"),
+        ),
+    }
+}
+
+async fn speaker(config: &Config) -> Finding {
+    let set = match SpeakerConfig::parse(&config.sound.speaker) {
+        Ok(set) => set,
+        Err(e) => return failed("speaker", &e),
+    };
+    let speaker = Speaker::start(set);
     for _ in 0..30 {
         match speaker.state() {
             SinkState::Starting => tokio::time::sleep(Duration::from_millis(100)).await,
             SinkState::Failed { why, remedy } => {
-                return Err(GlassError::Sound { device: config.sound.speaker.clone(), why, remedy });
+                return failed("speaker", &GlassError::Sound { device: config.sound.speaker.clone(), why, remedy });
             }
-            SinkState::Playing => return Ok("plays".into()),
-            SinkState::Off => return Ok("none, as configured".into()),
+            SinkState::Playing => return fine("speaker", "plays", "spielt"),
+            SinkState::Off => return fine("speaker", "none, as configured", "keiner, wie eingestellt"),
         }
     }
-    Ok("still starting".into())
+    wrong(
+        "speaker",
+        "does not start. Plug the headset in again; aplay -l shows what is there",
+        "startet nicht. Headset neu einstecken; aplay -l zeigt, was da ist",
+    )
+}
+
+/// Whether it answers, what its certificate is worth, and what time it has.
+async fn server(config: &Config, identity: Result<Arc<Identity>, GlassError>) -> Vec<Finding> {
+    let identity = match identity {
+        Ok(identity) => identity,
+        Err(e) => return vec![failed("server", &e), clock(SystemTime::now(), None)],
+    };
+    let api = match Api::new(config, identity.clone()) {
+        Ok(api) => api,
+        Err(e) => return vec![failed("server", &e), clock(SystemTime::now(), None)],
+    };
+    let url = &config.server.url;
+    let (answer, date) = match api.health().await {
+        Ok(date) => (fine("server", format!("{url} answers"), format!("{url} antwortet")), date),
+        Err(e) => (failed("server", &e), None),
+    };
+    let mut found = vec![answer, clock(SystemTime::now(), date)];
+    if let Some(rest) = url.strip_prefix("https://") {
+        let authority = rest.split('/').next().unwrap_or_default();
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().unwrap_or(443)),
+            _ => (authority, 443),
+        };
+        let pin = pin(config, &identity).ok().flatten();
+        // What is wrong with it was said by "server" above.
+        if let Ok(seen) = lotse_trust::look_at(host, port, pin).await
+            && let (Some(facts), None) = (seen.facts, seen.fault)
+        {
+            found.push(certificate(&facts));
+        }
+    }
+    found
+}
+
+fn certificate(facts: &Facts) -> Finding {
+    let (days, names) = (facts.days_left(SystemTime::now()), facts.names.join(", "));
+    if days < FEW_DAYS {
+        return wrong(
+            "certificate",
+            format!("runs out in {days} days. Tell the server's administrator"),
+            format!("läuft in {days} Tagen ab. Die Administration des Servers verständigen"),
+        );
+    }
+    fine("certificate", format!("for {names}, {days} days left"), format!("für {names}, noch {days} Tage gültig"))
+}
+
+/// Against common sense, and against the server where it answered.
+fn clock(now: SystemTime, server: Option<i64>) -> Finding {
+    let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    if seconds < BUILT {
+        return wrong(
+            "clock",
+            "is years behind: certificates and logins will fail. Set it, and let the system keep it by NTP",
+            "geht Jahre nach: Zertifikate und Anmeldungen schlagen fehl. Stellen, und per NTP stellen lassen",
+        );
+    }
+    let Some(server) = server else { return fine("clock", "is plausible", "ist plausibel") };
+    let off = seconds as i64 - server;
+    if off.abs() > CLOCK_PLAY {
+        return wrong(
+            "clock",
+            format!("differs from the server's by {off} s. Let both be set by NTP: timedatectl set-ntp true"),
+            format!("weicht um {off} s von der des Servers ab. Beide per NTP stellen lassen: timedatectl set-ntp true"),
+        );
+    }
+    fine("clock", "agrees with the server's", "stimmt mit der des Servers überein")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_clock_is_judged_by_the_server_and_by_common_sense() {
+        assert!(!clock(at(1_000), None).ok, "1970");
+        assert!(clock(at(BUILT + 9), None).ok);
+        let server = BUILT as i64 + 1_000;
+        assert!(clock(at(BUILT + 1_003), Some(server)).ok);
+        let late = clock(at(BUILT + 940), Some(server));
+        assert!(!late.ok && late.en.contains("-60 s") && late.de.contains("NTP"), "{}", late.en);
+    }
+
+    #[test]
+    fn a_microphone_without_sound_and_a_muted_one_are_told_apart() {
+        assert!(microphone("auto", 0, 0).en.contains("no sound"));
+        assert!(microphone("auto", 70, 0).de.contains("stumm"));
+        let hears = microphone("auto", 70, 3_277);
+        assert!(hears.ok && hears.en.contains("-20 dB"), "{}", hears.en);
+    }
+
+    #[test]
+    fn german_comes_from_the_system_or_the_display() {
+        let mut config = Config::default();
+        assert_eq!(language(&config, |n| (n == "LANG").then(|| "de_DE.UTF-8".into())), Language::De);
+        assert_eq!(language(&config, |n| (n == "LANG").then(|| "C.UTF-8".into())), Language::En);
+        config.hud.language = Language::De;
+        assert_eq!(language(&config, |_| None), Language::De);
+    }
+
+    #[test]
+    fn each_display_is_looked_at() {
+        let dir = tempfile::tempdir().expect("dir");
+        assert!(display(&format!("png:{}", dir.path().join("hud").display())).ok);
+        assert!(display("web:127.0.0.1:0").ok);
+        assert!(!display("web:192.0.2.1:9").ok, "no address of this machine");
+        let none = display("wayland:/nowhere/w");
+        assert!(!none.ok && none.en.contains("weston"), "{}", none.en);
+        assert!(!display("drm:/nowhere/card0").ok);
+    }
 }

@@ -1,28 +1,37 @@
 //! From raw pictures and sound to what leaves the glasses: encoders, the ring, the voice, the cover.
 //!
-//! Owns: the sources, both encodings, the Opus encoder. Nothing is encoded before somebody may see it, and while the
+//! Owns: the sources, both encodings, the Opus encoder, and the thread that replaces an encoder which fails. Nothing is encoded before somebody may see it, and while the
 //! technician covers the camera the encoder gets black and silence.
 //! Never: a socket. Elsewhere: packets (`link::publish`).
 
-use std::sync::{
-    Arc, Mutex, OnceLock, Weak,
-    atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
 use gstreamer as gst;
-use lotse_protocol::{id::FrameId, signal::TrackSource};
+use lotse_protocol::{
+    id::FrameId,
+    signal::{Codec, TrackSource},
+};
 
 use crate::{
     capture::{
         self, BLOCK, Outlets, RawFrame, Running, SAMPLE_RATE, SoundBlock, Trouble,
-        encode::{Encoded, Encoder, MAIN_HEIGHT, MAIN_WIDTH, Size},
+        encode::{Deliver, Encoded, Encoder, MAIN_HEIGHT, MAIN_WIDTH, Size},
+        encoders::{self, Encoders, Failed},
         yuv::{self, Rgba},
     },
     clock::Clock,
     config::Config,
     error::GlassError,
     link::publish::{Outgoing, Publisher},
-    profile::Profile,
+    profile::{EncoderChoice, Profile},
     ring::{EncodedFrame, Match, Ring},
 };
 
@@ -30,6 +39,8 @@ use crate::{
 const VOICE_BITRATE: i32 = 24_000;
 /// Loss the Opus encoder prepares for, percent.
 const EXPECTED_LOSS: i32 = 10;
+/// Between two starts of the last encoder there is: one that fails at once would keep the machine busy otherwise.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Everything that leaves the glasses.
 pub struct Feed {
@@ -42,7 +53,13 @@ pub struct Feed {
 
 struct Inner {
     publisher: OnceLock<Publisher>,
-    main: OnceLock<Encoder>,
+    /// None while it is being replaced.
+    main: Mutex<Option<Encoder>>,
+    /// Which start of the main encoder counts: what an earlier one still delivers does not.
+    generation: AtomicU64,
+    failed: Mutex<Vec<Failed>>,
+    /// Wakes the thread that replaces encoders.
+    replace: mpsc::SyncSender<()>,
     preview: Mutex<Option<Encoder>>,
     ring: Mutex<Ring>,
     voice: Mutex<Option<opus::Encoder>>,
@@ -76,17 +93,23 @@ pub struct Counted {
 }
 
 impl Feed {
-    /// Starts encoders and sources. A source that does not start is told as trouble; the rest goes on.
+    /// Starts encoders and sources. A source that does not start is told as trouble; the rest goes on. `announce` is called when
+    /// the main track has become another one and has to be announced anew.
     pub fn start(
         config: &Config,
         profile: &Profile,
         clock: Clock,
         trouble: impl Fn(Trouble) + Send + Sync + 'static,
+        announce: impl Fn() + Send + 'static,
     ) -> Result<Self, GlassError> {
         capture::init()?;
+        let (replace, wake) = mpsc::sync_channel(1);
         let inner = Arc::new(Inner {
             publisher: OnceLock::new(),
-            main: OnceLock::new(),
+            main: Mutex::default(),
+            generation: 0.into(),
+            failed: Mutex::default(),
+            replace,
             preview: Mutex::default(),
             ring: Mutex::default(),
             voice: Mutex::new(Some(voice()?)),
@@ -98,13 +121,14 @@ impl Feed {
             counters: Counters::default(),
             level: 127.into(),
         });
-        // Weak: the encoder belongs to what it delivers to.
-        let to = Arc::downgrade(&inner);
-        let main = Encoder::start(Size::Main, &profile.encoder, move |e| with(&to, |i| i.on_main(e)))?;
+        let mut encoders = Encoders::new(&profile.encoder);
+        let main = encoders.start(deliver(&inner))?;
         tracing::info!("encoder {} ({:?})", main.element(), main.codec());
-        let publisher = Publisher::start(clock, main.codec());
-        // Set once, here: both cells are empty.
-        let _ = (inner.publisher.set(publisher), inner.main.set(main));
+        // Set once, here: the cell is empty.
+        let _ = inner.publisher.set(Publisher::start(clock, main.codec()));
+        inner.use_main(main, &encoders);
+        let weak = Arc::downgrade(&inner);
+        thread::spawn(move || replace_encoders(&weak, encoders, &wake, announce));
         let mut feed = Self {
             inner,
             config: config.clone(),
@@ -163,13 +187,7 @@ impl Feed {
             if on == preview.is_some() {
                 return;
             }
-            *preview = if on {
-                let deliver =
-                    move |e: Encoded| with(&to, |i| i.offer(TrackSource::Preview, e.data, e.capture_ns, None));
-                Encoder::start(Size::Preview, &[], deliver).map_err(|e| tracing::warn!("{e}")).ok()
-            } else {
-                None
-            };
+            *preview = if on { start_preview(to) } else { None };
         };
         lock(&self.inner.preview, change);
     }
@@ -223,8 +241,14 @@ impl Feed {
         10f32.powf(-f32::from(self.inner.level.load(Ordering::Relaxed)) / 20.0)
     }
 
+    /// The GStreamer element in use; empty while one is being replaced.
     pub fn encoder(&self) -> String {
-        self.inner.main.get().map(|e| e.element().to_owned()).unwrap_or_default()
+        lock(&self.inner.main, |main| main.as_ref().map(|e| e.element().to_owned())).flatten().unwrap_or_default()
+    }
+
+    /// Encoders of the list that are not used, and why.
+    pub fn encoders_failed(&self) -> Vec<Failed> {
+        lock(&self.inner.failed, |f| f.clone()).unwrap_or_default()
     }
 }
 
@@ -235,32 +259,54 @@ impl Inner {
             if self.private.load(Ordering::Relaxed) {
                 frame.picture = self.black.clone();
             }
-            if let Some(main) = self.main.get() {
-                if self.key_wanted.swap(false, Ordering::Relaxed) {
-                    main.key_frame();
-                }
-                if !main.push(&frame) {
-                    self.counters.dropped.fetch_add(1, Ordering::Relaxed);
-                }
+            let fine = lock(&self.main, |main| self.push(main.as_ref(), &frame));
+            let preview = lock(&self.preview, |preview| {
+                preview.as_ref().is_none_or(|p| {
+                    p.push(&frame);
+                    p.fault().is_none()
+                })
+            });
+            if fine != Some(true) || preview != Some(true) {
+                // Woken already, or busy with it.
+                let _ = self.replace.try_send(());
             }
-            lock(&self.preview, |preview| preview.as_ref().map(|p| p.push(&frame)));
         }
         lock(&self.latest, |latest| *latest = Some(frame));
     }
 
+    /// `false`: the main encoder has to be replaced.
+    fn push(&self, main: Option<&Encoder>, frame: &RawFrame) -> bool {
+        let Some(main) = main else {
+            self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+            return false;
+        };
+        if self.key_wanted.swap(false, Ordering::Relaxed) {
+            main.key_frame();
+        }
+        if !main.push(frame) {
+            self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        main.fault().is_none()
+    }
+
+    fn use_main(&self, encoder: Encoder, encoders: &Encoders) {
+        lock(&self.failed, |f| *f = encoders.failed().to_vec());
+        lock(&self.main, |main| *main = Some(encoder));
+    }
+
     fn on_main(&self, encoded: Encoded) {
         self.counters.encoded.fetch_add(1, Ordering::Relaxed);
-        let (Some(publisher), Some(main)) = (self.publisher.get(), self.main.get()) else { return };
+        let Some(publisher) = self.publisher.get() else { return };
         lock(&self.ring, |ring| {
             ring.push(EncodedFrame {
-                codec: main.codec(),
+                codec: encoded.codec,
                 capture_ns: encoded.capture_ns,
                 rtp: publisher.picture_rtp(encoded.capture_ns),
                 key: encoded.key,
                 data: encoded.data.clone(),
             });
         });
-        self.offer(TrackSource::Main, encoded.data, encoded.capture_ns, None);
+        self.offer(TrackSource::Main, encoded.codec, encoded.data, encoded.capture_ns, None);
     }
 
     fn on_sound(&self, block: &SoundBlock) {
@@ -275,16 +321,108 @@ impl Inner {
         }
         let encoded = lock(&self.voice, |voice| voice.as_mut().and_then(|v| v.encode_vec(samples, 1_000).ok()));
         if let Some(Some(data)) = encoded {
-            self.offer(TrackSource::Voice, data.into(), block.capture_ns, Some(level));
+            self.offer(TrackSource::Voice, Codec::Opus, data.into(), block.capture_ns, Some(level));
         }
     }
 
-    fn offer(&self, source: TrackSource, data: bytes::Bytes, capture_ns: u64, level: Option<u8>) {
+    fn offer(&self, source: TrackSource, codec: Codec, data: bytes::Bytes, capture_ns: u64, level: Option<u8>) {
         let Some(publisher) = self.publisher.get() else { return };
-        let taken = publisher.offer(Outgoing { source, data, capture_ns, level });
+        let taken = publisher.offer(Outgoing { source, codec, data, capture_ns, level });
         if !taken && source == TrackSource::Main {
             // The next picture builds on the one that is missing.
             self.key_wanted.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Takes what the next start of the main encoder gives.
+fn deliver(inner: &Arc<Inner>) -> Deliver {
+    let generation = inner.generation.fetch_add(1, Ordering::Relaxed) + 1;
+    // Weak: the encoder belongs to what it delivers to.
+    let to = Arc::downgrade(inner);
+    Arc::new(move |encoded| {
+        with(&to, |i| {
+            if i.generation.load(Ordering::Relaxed) == generation {
+                i.on_main(encoded);
+            }
+        });
+    })
+}
+
+fn start_preview(to: Weak<Inner>) -> Option<Encoder> {
+    let deliver = move |e: Encoded| with(&to, |i| i.offer(TrackSource::Preview, e.codec, e.data, e.capture_ns, None));
+    // Always VP8 in software: hardware encoders rarely run twice.
+    let started = Encoder::start(Size::Preview, &EncoderChoice::vp8(), Arc::new(deliver));
+    started.map_err(|why| tracing::warn!("preview: {why}")).ok().inspect(Encoder::go)
+}
+
+/// Replaces an encoder that fails by the next of the list. Ends with the feed.
+fn replace_encoders(to: &Weak<Inner>, mut encoders: Encoders, wake: &mpsc::Receiver<()>, announce: impl Fn()) {
+    while wake.recv().is_ok() {
+        let Some(inner) = to.upgrade() else { return };
+        let again = inner.replace_failed(to, &mut encoders, &announce);
+        drop(inner);
+        if again == Again::Later && !waited(wake, AGAIN) {
+            return;
+        }
+    }
+}
+
+#[derive(PartialEq)]
+enum Again {
+    WhenWoken,
+    Later,
+}
+
+impl Inner {
+    fn replace_failed(self: &Arc<Self>, to: &Weak<Self>, encoders: &mut Encoders, announce: &impl Fn()) -> Again {
+        let failing = |slot: &mut Option<Encoder>| slot.take_if(|e| e.fault().is_some());
+        if let Some(old) = lock(&self.preview, failing).flatten() {
+            tracing::warn!("preview {}: {}; started anew", old.element(), old.fault().unwrap_or_default());
+            encoders::close(old);
+            lock(&self.preview, |slot| *slot = start_preview(to.clone()));
+        }
+        if let Some(old) = lock(&self.main, failing).flatten() {
+            let (element, why) = (old.element().to_owned(), old.fault().unwrap_or_default());
+            encoders::close(old);
+            tracing::warn!("encoder {element}: {why}; the next one is tried");
+            let more = encoders.pass_over(why);
+            lock(&self.failed, |f| *f = encoders.failed().to_vec());
+            if !more && encoders.age() < AGAIN {
+                return Again::Later;
+            }
+        }
+        if lock(&self.main, |main| main.is_some()).unwrap_or(true) {
+            return Again::WhenWoken;
+        }
+        match encoders.start(deliver(self)) {
+            Ok(main) => {
+                tracing::info!("encoder {} ({:?})", main.element(), main.codec());
+                let anew = self.publisher.get().is_some_and(|p| p.main_codec(main.codec()));
+                self.use_main(main, encoders);
+                if anew {
+                    announce();
+                }
+                Again::WhenWoken
+            }
+            Err(e) => {
+                tracing::error!("{e}");
+                lock(&self.failed, |f| *f = encoders.failed().to_vec());
+                Again::Later
+            }
+        }
+    }
+}
+
+/// Lets the time pass, whatever wakes. `false`: the feed has ended.
+fn waited(wake: &mpsc::Receiver<()>, time: Duration) -> bool {
+    let until = Instant::now() + time;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        match wake.recv_timeout(left) {
+            Ok(()) if !left.is_zero() => {}
+            Ok(()) | Err(mpsc::RecvTimeoutError::Timeout) => return true,
+            Err(mpsc::RecvTimeoutError::Disconnected) => return false,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use lotse_glass::{
     capture::{
-        self, Outlets, RawFrame, Source, clip::Clip, decode::Decoder, encode, encode::Encoder, pattern,
+        self, Outlets, RawFrame, Source, clip::Clip, decode::Decoder, encode::Encoded, encoders::Encoders, pattern,
         pattern::read_number,
     },
     clock::{RtpClock, monotonic_ns},
@@ -33,11 +33,11 @@ fn run(source: Box<dyn Source>, choices: &[EncoderChoice], seconds: u64) -> Run 
     let (tx, rx) = mpsc::channel();
     let codec =
         if choices.is_empty() { lotse_protocol::signal::Codec::Vp8 } else { lotse_protocol::signal::Codec::H264 };
-    let encoder = Encoder::start(encode::Size::Main, choices, move |e| {
+    let deliver = move |e: Encoded| {
         let rtp = clock.unwrapped(e.capture_ns);
-        let _ = tx.send(EncodedFrame { codec, capture_ns: e.capture_ns, rtp, key: e.key, data: e.data });
-    })
-    .expect("encoder");
+        let _ = tx.send(EncodedFrame { codec: e.codec, capture_ns: e.capture_ns, rtp, key: e.key, data: e.data });
+    };
+    let encoder = Encoders::new(choices).start(Arc::new(deliver)).expect("encoder");
     assert_eq!(encoder.codec(), codec);
     let numbers = Arc::new(Mutex::new(BTreeMap::new()));
     let outlets = {
@@ -108,6 +108,7 @@ fn h264_frames_come_back_too_where_an_encoder_is_installed() {
         element: "x264enc".into(),
         codec: "h264".into(),
         settings: "speed-preset=ultrafast tune=zerolatency threads=1 key-int-max=900".into(),
+        output: String::new(),
         bitrate_property: "bitrate".into(),
         bitrate_unit: 1000,
     };

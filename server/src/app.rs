@@ -12,7 +12,7 @@ use std::{
 use lotse_sfu::{Sfu, SfuConfig};
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
 };
 
 use crate::{
@@ -46,7 +46,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const UNNAMED_KEPT_MS: i64 = 7 * 24 * 3_600_000;
 /// One core for so many passwords checked at once, each 19 MiB and some 20 ms of a core: a storm of logins leaves half of the machine to calls.
 const CORES_A_CHECK: usize = 2;
-/// How long open answers may take at the end.
+/// How long the end may take in all: what is asked already is answered, what is committed is told.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// What every handler may use.
@@ -69,6 +69,8 @@ pub struct App {
     pub on_loopback: bool,
     pub stop: Stop,
     pub readiness: Readiness,
+    /// Live sockets there are: the end waits for them.
+    pub sockets: watch::Sender<usize>,
 }
 
 /// A server that listens and has not yet been told to serve.
@@ -145,21 +147,37 @@ pub async fn start(config: Config, stop: Stop) -> Result<Started, Error> {
             .map_err(|e| Error::Us(format!("http client: {e}")))?,
         next_conn: AtomicU64::new(1),
         readiness: Readiness::default(),
+        sockets: watch::Sender::new(0),
         stop,
     });
     Ok(Started { app, http, udp, listener })
 }
 
 impl Started {
-    /// Serves until told to stop, then lets open answers finish.
+    /// Serves until told to stop. Then, in bounded time: live sockets get the answers they wait for and are told; who comes meanwhile
+    /// is refused with words; open answers finish, and so does the log.
     pub async fn serve(self) -> Result<(), Error> {
-        let stop = self.app.stop.clone();
-        let front = Front::open(self.listener, self.app.tls.clone(), self.app.sfu.clone())?;
+        let app = self.app.clone();
+        let front = Front::open(self.listener, app.tls.clone(), app.sfu.clone())?;
         let routes = router::routes(self.app).into_make_service_with_connect_info::<Came>();
-        let serving = axum::serve(front, routes).with_graceful_shutdown(stopped(stop.clone()));
+        let told = app.clone();
+        let serving = axum::serve(front, routes).with_graceful_shutdown(async move {
+            stopped(told.stop.clone()).await;
+            // An error means that nobody counts any more.
+            let _ = told.sockets.subscribe().wait_for(|open| *open == 0).await;
+        });
+        let serving = async {
+            serving.into_future().await?;
+            app.log.settle().await;
+            app.store.pool.close().await;
+            Ok(())
+        };
         tokio::select! {
-            result = serving.into_future() => Ok(result?),
-            () = async { stopped(stop).await; tokio::time::sleep(DRAIN).await } => Ok(()),
+            result = serving => result,
+            () = async { stopped(app.stop.clone()).await; tokio::time::sleep(DRAIN).await } => {
+                tracing::warn!("stopping although not everything is finished: the disk, or somebody who reads, is too slow");
+                Ok(())
+            }
         }
     }
 }

@@ -18,9 +18,9 @@ use lotse_protocol::{ProtocolError, chain::ChainError, error::ErrorBody};
 
 use crate::refusal::{Code, Language, Refusal, request_id};
 
-/// A full disk fails every write; its one remedy is not said more often.
-const TELL_FULL: Duration = Duration::from_secs(10);
-static DISK_FULL_TOLD: Mutex<Option<Instant>> = Mutex::new(None);
+/// A full disk and a locked database fail every write; the one remedy is not said more often.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
+static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
 
 /// Anything that ends a request, a command or a start.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -89,9 +89,17 @@ impl From<Refusal> for Error {
 
 impl From<sqlx::Error> for Error {
     fn from(e: sqlx::Error) -> Self {
-        // SQLITE_FULL, and SQLITE_IOERR_SHMSIZE: the file shared by its connections could not grow.
-        let full = e.as_database_error().and_then(|e| e.code()).is_some_and(|c| ["13", "4874"].contains(&c.as_ref()));
-        if full { disk_full(&e) } else { Self::Us(format!("database: {e}")) }
+        let code = e.as_database_error().and_then(|e| e.code()).unwrap_or_default().into_owned();
+        match code.as_str() {
+            // SQLITE_FULL, and SQLITE_IOERR_SHMSIZE: the file shared by its connections could not grow.
+            "13" | "4874" => disk_full(&e),
+            // SQLITE_BUSY, SQLITE_LOCKED: we waited as long as `busy_timeout` says.
+            "5" | "6" => cannot_store(
+                &format!("another program keeps the database locked: {e}"),
+                "End the program that has lotse.sqlite open, a copy or an SQLite shell",
+            ),
+            _ => Self::Us(format!("database: {e}")),
+        }
     }
 }
 
@@ -102,15 +110,17 @@ impl From<std::io::Error> for Error {
     }
 }
 
-/// The caller may try again; the operator has to make that worth while, and is told at most once in [`TELL_FULL`].
 fn disk_full(e: &dyn std::fmt::Display) -> Error {
-    tracing::debug!("the disk is full: {e}");
-    let mut told = DISK_FULL_TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-    if told.is_none_or(|at| at.elapsed() > TELL_FULL) {
+    cannot_store(&format!("the disk is full: {e}"), "Free space where [data] dir lies")
+}
+
+/// The caller may try again; the operator has to make that worth while, and is told at most once in [`TELL_AGAIN`].
+fn cannot_store(what: &str, remedy: &str) -> Error {
+    tracing::debug!("{what}");
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if told.is_none_or(|at| at.elapsed() > TELL_AGAIN) {
         *told = Some(Instant::now());
-        tracing::error!(
-            "the disk is full: {e}. Free space where [data] dir lies; it goes on by itself, without a restart."
-        );
+        tracing::error!("{what}. {remedy}; it goes on by itself, without a restart.");
     }
     Code::Storage.into()
 }

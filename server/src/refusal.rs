@@ -142,6 +142,9 @@ codes! {
     Storage 503 "storage"
         "The server could not store it and nothing was kept. Try again in a moment; if it stays, ask your administrator to free space on its disk."
         "Der Server konnte es nicht speichern, nichts wurde behalten. Bitte gleich noch einmal versuchen; bleibt es so, muss die Administration auf seiner Platte Platz schaffen.";
+    ServerStops 503 "server_stops"
+        "The server is stopping, to be restarted or updated. Nothing is lost; the page connects again by itself."
+        "Der Server hält an, für einen Neustart oder ein Update. Nichts geht verloren; die Seite verbindet sich von selbst wieder.";
     Busy 503 "busy"
         "The server has more to do than it can hold. Try again in a few seconds."
         "Der Server hat gerade zu viel zu tun. Bitte in ein paar Sekunden noch einmal versuchen.";

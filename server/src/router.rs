@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request},
+    extract::{DefaultBodyLimit, Request, State},
     handler::Handler as _,
     http::{HeaderName, HeaderValue, Method, header},
     middleware::{self, Next},
@@ -128,6 +128,7 @@ pub fn routes(app: Arc<App>) -> Router {
         // Pages only: what a case says is sealed, and secrets are not packed beside what a stranger may choose.
         .fallback(pages::page.layer(CompressionLayer::new()))
         .layer(middleware::from_fn_with_state(app.clone(), caller::identify))
+        .layer(middleware::from_fn_with_state(app.clone(), refuse_at_the_end))
         .layer(middleware::from_fn_with_state(app.clone(), front::demand_tls))
         .layer(middleware::from_fn(error::render))
         .layer(DefaultBodyLimit::max(MAX_JSON_BYTES));
@@ -157,6 +158,11 @@ async fn admit(who: Who, request: Request, next: Next) -> Result<Response, Error
         _ => {}
     }
     Ok(next.run(request).await)
+}
+
+/// A server that stops begins nothing new.
+async fn refuse_at_the_end(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, Error> {
+    if *app.stop.borrow() { Err(Code::ServerStops.into()) } else { Ok(next.run(request).await) }
 }
 
 async fn no_such_path() -> Error {

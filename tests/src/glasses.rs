@@ -13,6 +13,7 @@ use tokio::{
 
 use crate::{
     World,
+    faults::Faults,
     network::Link,
     program::{Program, root},
     world::free_port,
@@ -60,6 +61,12 @@ impl GlassesSettings {
     pub fn with(mut self, key: &str, value: &str) -> Self {
         self.program.set(key, value);
         self
+    }
+
+    /// Changes of files below these folders can be made to fail.
+    pub fn with_faults(mut self, control: &std::path::Path, folders: &[PathBuf]) -> (Self, Faults) {
+        let faults = Faults::under(&mut self.program, control, folders);
+        (self, faults)
     }
 
     /// Everything of these glasses goes through this link.

@@ -7,13 +7,16 @@
 
 pub mod clip;
 pub mod disk;
+pub mod faults;
 pub mod glasses;
 pub mod live;
 pub mod media;
 pub mod network;
 pub mod person;
 pub mod program;
+pub mod recorded;
 pub mod world;
+pub mod writes;
 
 pub use glasses::Glasses;
 pub use person::{Draft, Person, Refusal};

@@ -25,7 +25,7 @@ use rtc::{
     peer_connection::{
         RTCPeerConnection, RTCPeerConnectionBuilder,
         configuration::{
-            media_engine::{MIME_TYPE_OPUS, MIME_TYPE_VP8, MediaEngine},
+            media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_VP8, MediaEngine},
             setting_engine::SettingEngineBuilder,
         },
         event::RTCPeerConnectionEvent,
@@ -554,8 +554,15 @@ impl Sending {
 
 fn codecs() -> MediaEngine {
     let mut engine = MediaEngine::default();
+    let h264 = RTCRtpCodec {
+        mime_type: MIME_TYPE_H264.into(),
+        clock_rate: 90_000,
+        sdp_fmtp_line: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f".into(),
+        ..Default::default()
+    };
     let of = |rtp_codec, payload_type| RTCRtpCodecParameters { rtp_codec, payload_type };
     engine.register_codec(of(vp8_codec(), VP8), RtpCodecKind::Video).unwrap();
+    engine.register_codec(of(h264, 102), RtpCodecKind::Video).unwrap();
     engine.register_codec(of(opus_codec(), OPUS), RtpCodecKind::Audio).unwrap();
     engine
 }

@@ -56,6 +56,8 @@ pub struct Usage {
     pub cpu: Duration,
     /// Memory it holds now, bytes.
     pub rss: u64,
+    /// Files, sockets and the like that it has open now.
+    pub descriptors: usize,
 }
 
 impl Usage {
@@ -78,6 +80,7 @@ impl Usage {
         Self {
             cpu: Duration::from_secs_f64(ticks as f64 / system(libc::_SC_CLK_TCK) as f64),
             rss: pages * system(libc::_SC_PAGESIZE),
+            descriptors: std::fs::read_dir(format!("{process}/fd")).unwrap().count(),
         }
     }
 }
@@ -167,6 +170,13 @@ impl Program {
 
     /// Starts it and waits for its ready line.
     pub async fn start(&mut self) {
+        if let Err(status) = self.try_start().await {
+            panic!("{} ended with {status} before it was ready:\n{}", self.name, self.log_tail());
+        }
+    }
+
+    /// Starts it; an error is how it ended before it was ready.
+    pub async fn try_start(&mut self) -> Result<(), ExitStatus> {
         assert!(self.child.is_none(), "{} is running already", self.name);
         let log = self.open_log();
         let mut child = self.command().stdout(Stdio::piped()).stderr(log).spawn().unwrap();
@@ -186,10 +196,11 @@ impl Program {
         loop {
             if let Ok(ready) = said.try_recv() {
                 self.ready = ready;
-                return;
+                return Ok(());
             }
             if let Some(status) = self.ended() {
-                panic!("{} ended with {status} before it was ready:\n{}", self.name, self.log_tail());
+                self.child = None;
+                return Err(status);
             }
             assert!(Instant::now() < end, "{} is not ready:\n{}", self.name, self.log_tail());
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -246,20 +257,30 @@ impl Program {
         }
     }
 
-    /// SIGTERM, and SIGKILL when that does not help.
-    pub async fn stop(&mut self) {
-        let Some(mut child) = self.child.take() else {
-            return;
-        };
-        // SAFETY: the process is our child and not yet waited for, so the id is still its own.
-        unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
-        let end = Instant::now() + STOP_WITHIN;
-        while child.try_wait().unwrap().is_none() {
-            if Instant::now() > end {
-                child.kill().unwrap();
+    /// SIGTERM, and SIGKILL when that does not help. Its exit code, `None` when it was killed or did not run, and how long it took.
+    pub async fn stop(&mut self) -> (Option<i32>, Duration) {
+        let began = Instant::now();
+        if self.child.is_none() {
+            return (None, Duration::ZERO);
+        }
+        self.signal(libc::SIGTERM);
+        let status = loop {
+            if let Some(status) = self.ended() {
+                break status;
+            }
+            if began.elapsed() > STOP_WITHIN {
+                self.signal(libc::SIGKILL);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        };
+        self.child = None;
+        (status.code(), began.elapsed())
+    }
+
+    /// Freezes (`SIGSTOP`), wakes (`SIGCONT`) or ends the running program.
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: the process is our child and not yet waited for, so the id is still its own.
+        unsafe { libc::kill(self.pid() as i32, signal) };
     }
 
     /// Panics in any of our programs are bugs, whatever the input.

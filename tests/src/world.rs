@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::{
     disk,
+    faults::Faults,
     glasses::{Glasses, GlassesSettings},
     network::Link,
     person::Person,
@@ -83,6 +84,29 @@ impl World {
             folder.path(),
         );
         Self { seed, url, server, archivist, codes: HashMap::new(), folder }
+    }
+
+    /// Server and archivist, running, with the layer that fails under both: in this order.
+    pub async fn with_faults(seed: u64) -> (Self, Faults, Faults) {
+        let mut world = Self::planned(seed);
+        world.seed_demo().await;
+        let (server, archivist) = world.lay_faults();
+        world.server.start().await;
+        let code = world.codes["archivist"].clone();
+        world.archivist.set("LOTSE_SERVER_PAIRING_CODE", &code);
+        world.archivist.start().await;
+        (world, server, archivist)
+    }
+
+    /// Before their start: below data and keys of server and archivist lies the layer that fails.
+    pub fn lay_faults(&mut self) -> (Faults, Faults) {
+        let paths = |program: &str| [self.path(program), self.path(&format!("{program}-keys"))];
+        let (server, archivist) = (paths("server"), paths("archivist"));
+        let controls = ["server", "archivist"].map(|program| self.path(&format!("{program}.faults")));
+        (
+            Faults::under(&mut self.server, &controls[0], &server),
+            Faults::under(&mut self.archivist, &controls[1], &archivist),
+        )
     }
 
     /// Makes the demo's accounts, registers and pairing codes.

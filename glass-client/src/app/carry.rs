@@ -55,12 +55,19 @@ impl App {
                     });
                 }
                 Action::Remember(state) => {
-                    let in_hand = state.map(|(case, session)| InHand { case, session });
-                    if let Err(e) = self.identity.remember(in_hand) {
-                        tracing::error!("{e}");
-                    }
+                    self.unremembered = Some(state.map(|(case, session)| InHand { case, session }));
+                    self.remember();
                 }
             }
+        }
+    }
+
+    /// Keeps the case in hand for the next start.
+    pub(super) fn remember(&mut self) {
+        let Some(in_hand) = self.unremembered else { return };
+        match self.identity.remember(in_hand) {
+            Ok(()) => self.unremembered = None,
+            Err(e) => tracing::error!("a restart would not find its case: {e}"),
         }
     }
 
@@ -169,7 +176,7 @@ impl App {
         self.send(ClientMessage::RtcJoin { case, session, publish });
     }
 
-    async fn leave_media(&mut self) {
+    pub(super) async fn leave_media(&mut self) {
         self.media_generation += 1;
         if let Some(media) = self.media.take() {
             media.close().await;

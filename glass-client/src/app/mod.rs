@@ -33,12 +33,13 @@ use crate::{
     hud::{
         Drawn, HEIGHT, INSET_HEIGHT, INSET_WIDTH, Marked, Scene, WIDTH,
         display::{self, Display, Hud, PngFolder, Presented},
+        panel::{self, PanelDisplay, Troubles},
     },
     input::{self, Ask, Words, socket},
     link::{
         author::Author,
         http::Api,
-        identity::Identity,
+        identity::{Identity, InHand},
         live::{Down, Live},
         media::{Media, MediaEvent, VoiceSink},
         policy::Retry,
@@ -65,6 +66,8 @@ enum Own {
     Made(Made),
     Presented(Presented),
     Trouble(Trouble),
+    /// The main track has another codec and therefore another id.
+    Announce,
     /// The expert's picture of an instruction was fetched, or could not be.
     Snapshot(EventId, Option<Vec<u8>>),
     /// Look again for a relayed picture.
@@ -93,6 +96,8 @@ pub struct App {
     resent: bool,
     /// A pause before sending again is running.
     pausing: bool,
+    /// The case in hand, which the disk has not taken yet; tried again with every tick.
+    unremembered: Option<Option<InHand>>,
     feed: Arc<Mutex<Feed>>,
     speaker: Speaker,
     media: Option<Media>,
@@ -105,6 +110,7 @@ pub struct App {
     snapshots: HashMap<EventId, ItemRef>,
     relayed: HashMap<EventId, Vec<u8>>,
     hud: Hud,
+    troubles: Troubles,
     wear: Vec<Wear>,
     timing: report::Timing,
 }
@@ -122,10 +128,16 @@ pub async fn run(config: Config) -> Result<(), GlassError> {
 
     let speaker = Speaker::start(SpeakerConfig::parse(&config.sound.speaker)?);
     let tell = own.clone();
-    let feed = Feed::start(&config, &profile, clock.clone(), move |t| {
+    let trouble = move |t| {
         // A full queue means that the loop is stuck; it has worse to tell then.
         let _ = tell.try_send(Own::Trouble(t));
-    })?;
+    };
+    let tell = own.clone();
+    let announce = move || {
+        // The loop has ended: nobody is left to announce to.
+        let _ = tell.blocking_send(Own::Announce);
+    };
+    let feed = Feed::start(&config, &profile, clock.clone(), trouble, announce)?;
     let feed = Arc::new(Mutex::new(feed));
     let tell = own.clone();
     let preparer = Preparer::start(move |made| {
@@ -134,6 +146,7 @@ pub async fn run(config: Config) -> Result<(), GlassError> {
 
     let mut displays: Vec<Box<dyn Display>> = Vec::new();
     let mut wear = Vec::new();
+    let troubles = Troubles::default();
     for name in &config.hud.displays {
         if let Some(dir) = name.strip_prefix("png:") {
             displays.push(Box::new(PngFolder::open(Path::new(dir), clock.clone())?));
@@ -142,6 +155,8 @@ pub async fn run(config: Config) -> Result<(), GlassError> {
             tokio::spawn(camera_page(page.clone(), feed.clone()));
             displays.push(Box::new(WearDisplay::start(page.clone())));
             wear.push(page);
+        } else if panel::is_panel(name) {
+            displays.push(Box::new(PanelDisplay::start(name, troubles.clone())?));
         }
     }
     for name in &config.input.sources {
@@ -188,6 +203,7 @@ pub async fn run(config: Config) -> Result<(), GlassError> {
         media: None,
         media_generation: 0,
         pausing: false,
+        unremembered: None,
         media_retry: Retry::default(),
         media_events,
         voices,
@@ -196,6 +212,7 @@ pub async fn run(config: Config) -> Result<(), GlassError> {
         snapshots: HashMap::new(),
         relayed: HashMap::new(),
         hud,
+        troubles,
         wear,
         timing: report::Timing::default(),
     };
@@ -219,6 +236,7 @@ pub async fn run(config: Config) -> Result<(), GlassError> {
                 }
             }
             _ = tick.tick() => {
+                app.remember();
                 app.watch_speaker().await;
                 app.event(Event::Tick).await;
             }
@@ -347,6 +365,13 @@ impl App {
                 tracing::warn!("{why}");
                 self.event(Event::Trouble(Device::Microphone, Some(why))).await;
             }
+            // A connection that is being made anew announces it by itself.
+            Own::Announce if self.media.is_some() => {
+                tracing::info!("the picture has another codec: joining media anew");
+                self.leave_media().await;
+                self.event(Event::Media(false)).await;
+            }
+            Own::Announce => {}
             Own::Snapshot(id, bytes) => self.on_snapshot(id, bytes),
             Own::Late(id) => self.on_late(id),
             Own::CaseMade(Ok((case, card))) => {

@@ -1,10 +1,13 @@
 //! What the wear page and tests may know of the running program: one plain structure.
 
+use std::collections::BTreeMap;
+
 use lotse_protocol::id::EventId;
 use serde::Serialize;
 
 use super::App;
 use crate::{
+    capture::encoders::Failed,
     core::view::{Link, Recording, Screen},
     feed::Counted,
     hud::{Scene, display::Presented},
@@ -40,7 +43,12 @@ pub struct Report {
     pub speaker_level: f32,
     pub frames: Option<Counted>,
     pub voices: voice::Counters,
+    /// The GStreamer element; empty while one is being replaced.
     pub encoder: String,
+    /// Those of the profile's list that are not used, and why.
+    pub encoders_failed: Vec<Failed>,
+    /// Displays that do not work, by their setting, and why.
+    pub display_troubles: BTreeMap<String, String>,
     pub waiting_events: usize,
     pub clock_offset_us: i64,
     pub timing: Timing,
@@ -127,6 +135,8 @@ impl Report {
             frames: feed.as_ref().map(|f| f.counted()),
             voices: app.speaker.counters(),
             encoder: feed.as_ref().map(|f| f.encoder()).unwrap_or_default(),
+            encoders_failed: feed.as_ref().map(|f| f.encoders_failed()).unwrap_or_default(),
+            display_troubles: app.troubles.lock().map(|t| t.clone()).unwrap_or_default(),
             waiting_events: app.author.as_ref().map_or(0, |a| a.waiting()),
             clock_offset_us: app.clock.offset_us(),
             timing: app.timing.clone(),

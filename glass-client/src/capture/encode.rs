@@ -1,12 +1,16 @@
 //! Encodes pictures: `main` at 1280x720 and `preview` at 320x180.
 //!
 //! Owns: one GStreamer pipeline per encoding, running times taken from the segment (raw PTS of x264 are shifted by 1000
-//! hours), key frames by time and on request. One frame waits at most; a newer one replaces it.
-//! Never: RTP. Elsewhere: packets (`packet`), the ring (`ring`).
+//! hours), key frames by time and on request, and what went wrong. One frame waits at most; a newer one replaces it.
+//! Never: RTP, or another encoder in its place. Elsewhere: which encoder (`encoders`), packets (`packet`), the ring (`ring`).
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
 };
 
 use gstreamer::{self as gst, prelude::*};
@@ -14,9 +18,9 @@ use gstreamer_app::{AppLeakyType, AppSink, AppSinkCallbacks, AppSrc};
 use gstreamer_video::UpstreamForceKeyUnitEvent;
 use lotse_protocol::signal::Codec;
 
-use super::RawFrame;
+use super::{RawFrame, yuv};
 use crate::{
-    error::GlassError,
+    clock::monotonic_ns,
     packet::{h264, vp8},
     profile::EncoderChoice,
 };
@@ -35,10 +39,17 @@ const PREVIEW_PERIOD_NS: u64 = 190_000_000;
 const KEY_FRAME_NS: u64 = 4_000_000_000;
 /// Requests for key frames closer together than this are one.
 const KEY_FRAME_PAUSE_NS: u64 = 300_000_000;
+/// So many pictures in and none out, for so long: the encoder hangs. Software on a machine with all its hands full was seen to hold
+/// pictures for 4.7 s, and a source that was held up itself gives many at once.
+const UNANSWERED: u64 = 150;
+const UNANSWERED_NS: u64 = 6_000_000_000;
+/// Between two pictures of a trial.
+const TRIAL_PERIOD: Duration = Duration::from_millis(33);
 
 /// One encoded picture as it leaves an encoder.
 #[derive(Debug, Clone)]
 pub struct Encoded {
+    pub codec: Codec,
     pub capture_ns: u64,
     pub key: bool,
     pub data: bytes::Bytes,
@@ -60,6 +71,9 @@ impl Size {
     }
 }
 
+/// Takes encoded pictures, on a thread of the encoder; must not block.
+pub type Deliver = Arc<dyn Fn(Encoded) + Send + Sync>;
+
 /// A running encoder.
 pub struct Encoder {
     pipeline: gst::Pipeline,
@@ -69,74 +83,60 @@ pub struct Encoder {
     codec: Codec,
     element: String,
     last_pushed_ns: AtomicU64,
-    key_wanted: std::sync::atomic::AtomicBool,
-    last_key_ns: Arc<AtomicU64>,
+    key_wanted: AtomicBool,
     pushed: AtomicU64,
+    seen: Arc<Seen>,
+    /// Rings when a picture of a trial comes out.
+    tried: std::sync::Mutex<mpsc::Receiver<()>>,
+}
+
+/// What came out of the pipeline and its bus.
+#[derive(Default)]
+struct Seen {
+    fault: OnceLock<String>,
+    /// Pictures put in since the last one that came out.
+    unanswered: AtomicU64,
+    /// When that was, or when the first one was put in.
+    answered_ns: AtomicU64,
+    last_key_ns: AtomicU64,
+    /// Pictures of this time and later are delivered; 0: none yet, it is on trial.
+    from_ns: AtomicU64,
+    /// The first key frame has been delivered: what comes before it cannot be decoded.
+    open: AtomicBool,
+}
+
+impl Seen {
+    /// Keeps the first reason: what follows is its echo.
+    fn broken(&self, why: String) {
+        let _ = self.fault.set(why);
+    }
+
+    fn delivers(&self, frame: &Encoded) -> bool {
+        self.unanswered.store(0, Ordering::Relaxed);
+        self.answered_ns.store(monotonic_ns(), Ordering::Relaxed);
+        let from = self.from_ns.load(Ordering::Relaxed);
+        if from == 0 || frame.capture_ns < from {
+            return false;
+        }
+        if frame.key {
+            self.last_key_ns.store(frame.capture_ns, Ordering::Relaxed);
+            self.open.store(true, Ordering::Relaxed);
+        }
+        self.open.load(Ordering::Relaxed)
+    }
 }
 
 impl Encoder {
-    /// The first of `choices` that is installed and runs; `vp8enc` last.
-    pub fn start(
-        size: Size,
-        choices: &[EncoderChoice],
-        deliver: impl Fn(Encoded) + Send + Sync + 'static,
-    ) -> Result<Self, GlassError> {
-        let deliver: Arc<dyn Fn(Encoded) + Send + Sync> = Arc::new(deliver);
-        let vp8 = vp8();
-        let mut why = String::new();
-        // The preview is always VP8: hardware encoders rarely run twice.
-        let choices: Vec<&EncoderChoice> =
-            if size == Size::Main { choices.iter().chain([&vp8]).collect() } else { vec![&vp8] };
-        for choice in choices {
-            if gst::ElementFactory::find(&choice.element).is_none() {
-                why = format!("{} is not installed", choice.element);
-                tracing::info!("encoder {}", why);
-                continue;
-            }
-            match Self::build(size, choice, deliver.clone()) {
-                Ok(encoder) => return Ok(encoder),
-                Err(e) => {
-                    why = format!("{}: {e}", choice.element);
-                    tracing::warn!("encoder {why}");
-                }
-            }
-        }
-        Err(GlassError::Encoder { why })
-    }
-
-    fn build(
-        size: Size,
-        choice: &EncoderChoice,
-        deliver: Arc<dyn Fn(Encoded) + Send + Sync>,
-    ) -> Result<Self, GlassError> {
-        let codec = if choice.codec == "h264" { Codec::H264 } else { Codec::Vp8 };
-        let broken = |why: String| GlassError::Encoder { why };
-        let (width, height) = size.pixels();
-        let bitrate = if size == Size::Main { MAIN_BITRATE } else { PREVIEW_BITRATE };
-        let rate = if choice.bitrate_property.is_empty() {
-            String::new()
-        } else {
-            format!("{}={}", choice.bitrate_property, bitrate / choice.bitrate_unit.max(1))
-        };
-        let scale = match size {
-            Size::Main => String::new(),
-            Size::Preview => format!("videoscale ! video/x-raw,width={width},height={height} !"),
-        };
-        let tail = match codec {
-            Codec::H264 => "! h264parse config-interval=-1 ! video/x-h264,stream-format=byte-stream,alignment=au",
-            _ => "",
-        };
-        let line = format!(
-            "appsrc name=in ! {scale} {} {} {rate} {tail} ! appsink name=out sync=false async=false",
-            choice.element, choice.settings
-        );
-        let pipeline = gst::parse::launch(&line)
-            .map_err(|e| broken(e.to_string()))?
+    /// Builds and starts one; the error says why it cannot be used. It delivers nothing before [`Encoder::go`] or a passed trial.
+    pub fn start(size: Size, choice: &EncoderChoice, deliver: Deliver) -> Result<Self, String> {
+        let codec = choice.codec();
+        let pipeline = gst::parse::launch(&line(size, choice))
+            .map_err(|e| e.to_string())?
             .downcast::<gst::Pipeline>()
-            .map_err(|_| broken("not a pipeline".into()))?;
-        let element = |name: &str| pipeline.by_name(name).ok_or_else(|| broken(format!("no {name}")));
-        let input = element("in")?.downcast::<AppSrc>().map_err(|_| broken("no appsrc".into()))?;
-        let output = element("out")?.downcast::<AppSink>().map_err(|_| broken("no appsink".into()))?;
+            .map_err(|_| "not a pipeline".to_owned())?;
+        let element = |name: &str| pipeline.by_name(name).ok_or_else(|| format!("no {name}"));
+        let input = element("in")?.downcast::<AppSrc>().map_err(|_| "no appsrc".to_owned())?;
+        let output = element("out")?.downcast::<AppSink>().map_err(|_| "no appsink".to_owned())?;
         let fps = if size == Size::Main { 30 } else { 5 };
         let caps = gst::Caps::builder("video/x-raw")
             .field("format", "I420")
@@ -151,40 +151,42 @@ impl Encoder {
         input.set_max_buffers(1);
         input.set_max_bytes(0);
         input.set_leaky_type(AppLeakyType::Downstream);
-        let last_key_ns = Arc::new(AtomicU64::new(0));
-        let key_at = last_key_ns.clone();
+        let seen = Arc::new(Seen::default());
+        let (ring, tried) = mpsc::sync_channel(1);
+        let look = seen.clone();
         output.set_callbacks(
             AppSinkCallbacks::builder()
                 .new_sample(move |sink| {
                     let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
                     if let Some(frame) = read(&sample, codec) {
-                        if frame.key {
-                            key_at.store(frame.capture_ns, Ordering::Relaxed);
+                        if look.delivers(&frame) {
+                            deliver(frame);
+                        } else {
+                            // Rung already, or nobody waits.
+                            let _ = ring.try_send(());
                         }
-                        deliver(frame);
                     }
                     Ok(gst::FlowSuccess::Ok)
                 })
                 .build(),
         );
+        if let Some(bus) = pipeline.bus() {
+            let seen = seen.clone();
+            // Nobody reads the bus: whatever else is on it is dropped.
+            bus.set_sync_handler(move |_, message| {
+                match message.view() {
+                    gst::MessageView::Error(e) => seen.broken(e.error().to_string().trim_end_matches('.').to_owned()),
+                    gst::MessageView::Eos(_) => seen.broken("it ended".into()),
+                    _ => {}
+                }
+                gst::BusSyncReply::Drop
+            });
+        }
         pipeline.use_clock(Some(&gst::SystemClock::obtain()));
         pipeline.set_start_time(gst::ClockTime::NONE);
         pipeline.set_base_time(gst::ClockTime::ZERO);
         let started = pipeline.set_state(gst::State::Playing);
-        // Hardware encoders open their device here and say on the bus what is wrong.
-        if started.is_err() {
-            let why = pipeline
-                .bus()
-                .and_then(|b| b.timed_pop_filtered(gst::ClockTime::from_mseconds(200), &[gst::MessageType::Error]))
-                .map(|m| match m.view() {
-                    gst::MessageView::Error(e) => e.error().to_string(),
-                    _ => String::new(),
-                })
-                .unwrap_or_default();
-            let _ = pipeline.set_state(gst::State::Null);
-            return Err(broken(format!("does not start {why}")));
-        }
-        Ok(Self {
+        let encoder = Self {
             pipeline,
             input,
             output,
@@ -193,9 +195,54 @@ impl Encoder {
             element: choice.element.clone(),
             last_pushed_ns: AtomicU64::new(0),
             key_wanted: false.into(),
-            last_key_ns,
             pushed: AtomicU64::new(0),
-        })
+            seen,
+            tried: std::sync::Mutex::new(tried),
+        };
+        // Hardware encoders open their device here and say on the bus what is wrong.
+        match started {
+            Ok(_) => Ok(encoder),
+            Err(_) => {
+                Err(format!("it does not start: {}", encoder.fault().unwrap_or_else(|| "no reason given".into())))
+            }
+        }
+    }
+
+    /// Encodes black pictures until one comes out, then is ready for those of the camera.
+    pub fn trial(&self, limit: Duration) -> Result<(), String> {
+        let began = Instant::now();
+        let black = gst::Buffer::from_mut_slice(yuv::black(MAIN_WIDTH.into(), MAIN_HEIGHT.into()));
+        let mut count = 0;
+        while began.elapsed() < limit {
+            self.push(&RawFrame { picture: black.clone(), capture_ns: monotonic_ns() });
+            count += 1;
+            let rung = self.tried.lock().is_ok_and(|t| t.recv_timeout(TRIAL_PERIOD).is_ok());
+            if let Some(why) = self.fault() {
+                return Err(why);
+            }
+            if rung {
+                self.go();
+                return Ok(());
+            }
+        }
+        Err(format!("it gave no picture for {count} pictures in {} ms", limit.as_millis()))
+    }
+
+    /// From now on pictures are delivered, the first of them a key frame.
+    pub fn go(&self) {
+        self.seen.last_key_ns.store(0, Ordering::Relaxed);
+        self.key_wanted.store(true, Ordering::Relaxed);
+        self.seen.from_ns.store(monotonic_ns(), Ordering::Relaxed);
+    }
+
+    /// Why this encoder is of no more use.
+    pub fn fault(&self) -> Option<String> {
+        if let Some(why) = self.seen.fault.get() {
+            return Some(why.clone());
+        }
+        let waiting = self.seen.unanswered.load(Ordering::Relaxed);
+        let since_ns = monotonic_ns().saturating_sub(self.seen.answered_ns.load(Ordering::Relaxed));
+        (waiting > UNANSWERED && since_ns > UNANSWERED_NS).then(|| format!("nothing came out for {waiting} pictures"))
     }
 
     /// Offers a picture. Returns whether it was taken (the preview takes five a second).
@@ -207,10 +254,10 @@ impl Encoder {
             return false;
         }
         self.last_pushed_ns.store(frame.capture_ns, Ordering::Relaxed);
-        let since_key = frame.capture_ns.saturating_sub(self.last_key_ns.load(Ordering::Relaxed));
+        let since_key = frame.capture_ns.saturating_sub(self.seen.last_key_ns.load(Ordering::Relaxed));
         let wanted = since_key > KEY_FRAME_PAUSE_NS && self.key_wanted.swap(false, Ordering::Relaxed);
         if wanted || (since_key > KEY_FRAME_NS && self.pushed.load(Ordering::Relaxed) > 0) {
-            self.last_key_ns.store(frame.capture_ns, Ordering::Relaxed);
+            self.seen.last_key_ns.store(frame.capture_ns, Ordering::Relaxed);
             self.output.send_event(UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
         }
         let mut buffer = frame.picture.copy();
@@ -220,7 +267,15 @@ impl Encoder {
             buffer.set_dts(gst::ClockTime::NONE);
         }
         self.pushed.fetch_add(1, Ordering::Relaxed);
-        self.input.push_buffer(buffer).is_ok()
+        if self.seen.unanswered.fetch_add(1, Ordering::Relaxed) == 0 {
+            // Between two calls nothing is put in for hours.
+            self.seen.answered_ns.store(monotonic_ns(), Ordering::Relaxed);
+        }
+        let taken = self.input.push_buffer(buffer);
+        if let Err(e) = taken {
+            self.seen.broken(format!("it takes no more pictures ({e})"));
+        }
+        taken.is_ok()
     }
 
     /// Makes the next picture a key frame.
@@ -244,18 +299,30 @@ impl Drop for Encoder {
     }
 }
 
-fn vp8() -> EncoderChoice {
-    EncoderChoice {
-        element: "vp8enc".into(),
-        codec: "vp8".into(),
-        settings:
-            "deadline=1 cpu-used=-8 threads=1 lag-in-frames=0 end-usage=cbr error-resilient=0 keyframe-max-dist=300 \
-                   buffer-size=1000 buffer-initial-size=500 buffer-optimal-size=600 undershoot=95 min-quantizer=4 \
-                   max-quantizer=56 static-threshold=1 max-intra-bitrate=600 timebase=1/90000"
-                .into(),
-        bitrate_property: "target-bitrate".into(),
-        bitrate_unit: 1,
-    }
+/// The pipeline as on a `gst-launch-1.0` line.
+fn line(size: Size, choice: &EncoderChoice) -> String {
+    let (width, height) = size.pixels();
+    let bitrate = if size == Size::Main { MAIN_BITRATE } else { PREVIEW_BITRATE } / choice.bitrate_unit.max(1);
+    let rate = match choice.bitrate_property.as_str() {
+        "" => String::new(),
+        property => format!("{property}={bitrate}"),
+    };
+    let settings = choice.settings.replace("{bitrate}", &bitrate.to_string());
+    // I420 comes in; hardware often wants NV12. Where the encoder takes I420, nothing is copied.
+    let scale = match size {
+        Size::Main => "videoconvert n-threads=1".into(),
+        Size::Preview => format!("videoscale ! video/x-raw,width={width},height={height}"),
+    };
+    let output = if choice.output.is_empty() { String::new() } else { format!("! {}", choice.output) };
+    let tail = match choice.codec() {
+        Codec::H264 => "! h264parse config-interval=-1 ! video/x-h264,stream-format=byte-stream,alignment=au",
+        _ => "",
+    };
+    // The rate before the settings: those may go on with further elements.
+    format!(
+        "appsrc name=in ! {scale} ! {} {rate} {settings} {output} {tail} ! appsink name=out sync=false async=false",
+        choice.element
+    )
 }
 
 fn read(sample: &gst::Sample, codec: Codec) -> Option<Encoded> {
@@ -265,5 +332,5 @@ fn read(sample: &gst::Sample, codec: Codec) -> Option<Encoded> {
     let map = buffer.map_readable().ok()?;
     let data = bytes::Bytes::copy_from_slice(&map);
     let key = if codec == Codec::H264 { h264::is_key(&data) } else { vp8::is_key(&data) };
-    Some(Encoded { capture_ns, key, data })
+    Some(Encoded { codec, capture_ns, key, data })
 }

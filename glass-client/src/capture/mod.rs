@@ -2,12 +2,13 @@
 //!
 //! Owns: the seam between a real device and its stand-ins (a clip, a drawn picture). Every source gives the same two
 //! things, so nothing behind this module knows which one runs.
-//! Never: the network. Elsewhere: encoding (`encode`), voices (`voice`).
+//! Never: the network. Elsewhere: encoding (`encode`, `encoders`), voices (`voice`).
 
 pub mod clip;
 pub mod decode;
 pub mod device;
 pub mod encode;
+pub mod encoders;
 pub mod pattern;
 pub mod yuv;
 

@@ -1,4 +1,4 @@
-//! Where drawn displays go: files, and the wear page. A real display is one more of these.
+//! Where drawn displays go: files, the wear page, devices (`panel`).
 //!
 //! Owns: the seam, and the thread that draws when something has changed. Never: decides what is shown.
 
@@ -57,10 +57,16 @@ impl Hud {
                 if last.as_ref() == Some(&drawn.pixels) {
                     continue;
                 }
+                let mut is_shown = false;
                 for display in &mut displays {
-                    if let Err(e) = display.present(&drawn, &scene) {
-                        tracing::warn!("{e}");
+                    match display.present(&drawn, &scene) {
+                        Ok(()) => is_shown = true,
+                        Err(e) => tracing::warn!("{e}"),
                     }
+                }
+                // A receipt says "shown": not when nobody could see it. The next scene comes within a second and tries again.
+                if !is_shown {
+                    continue;
                 }
                 let took_us = started.elapsed().as_micros() as u64;
                 last = Some(drawn.pixels);
@@ -144,7 +150,6 @@ impl Display for PngFolder {
         if self.last == key {
             return Ok(());
         }
-        self.last = key;
         let file = format!("{:06}-{name}.png", self.count);
         let origin = match &scene.view.screen {
             Screen::Instruction(s) => serde_json::to_value(s.picture).unwrap_or_default(),
@@ -171,6 +176,7 @@ impl Display for PngFolder {
             remove(&self.dir, old);
         }
         self.count += 1;
+        self.last = key;
         Ok(())
     }
 }

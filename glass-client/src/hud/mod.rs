@@ -1,14 +1,18 @@
 //! The display: 854x480, black is transparent. Draws a view of the core; tells the displays.
 //!
 //! Owns: the look (safe area 25/20/15, text from 20 px, white and three hues). Never: decides what is shown.
-//! Elsewhere: the marks on a picture (`overlay`), where pictures go (`display`).
+//! Elsewhere: the marks on a picture (`overlay`), where pictures go (`display`, devices in `panel`).
 
 pub mod canvas;
 pub mod display;
+pub mod drm;
 pub mod gallery;
 pub mod icons;
+pub mod panel;
+pub mod placing;
 pub mod screens;
 pub mod status;
+pub mod wayland;
 
 use std::sync::Arc;
 

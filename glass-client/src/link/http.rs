@@ -216,12 +216,13 @@ impl Api {
         reply.json().await.map_err(|e| self.unreachable(&e))
     }
 
-    /// Does the server answer?
-    pub async fn health(&self) -> Result<String, GlassError> {
+    /// Does the server answer? The time it gives, seconds since 1970.
+    pub async fn health(&self) -> Result<Option<i64>, GlassError> {
         let reply = self.client.get(format!("{}/readyz", self.url)).send().await.map_err(|e| self.unreachable(&e))?;
         let status = reply.status();
         if status.is_success() {
-            return Ok(format!("{} answers", self.url));
+            let date = reply.headers().get(reqwest::header::DATE).and_then(|d| d.to_str().ok());
+            return Ok(date.and_then(|d| jiff::fmt::rfc2822::parse(d).ok()).map(|d| d.timestamp().as_second()));
         }
         Err(GlassError::Unreachable { url: self.url.clone(), why: format!("not ready ({status})") })
     }

@@ -260,11 +260,7 @@ impl Media {
         let _ = self.pc.close().await;
     }
 
-    async fn attach(
-        &self,
-        info: &TrackInfo,
-        mid: &str,
-    ) -> Result<(TrackSource, Arc<TrackLocalStaticRTP>, Negotiated), GlassError> {
+    async fn attach(&self, info: &TrackInfo, mid: &str) -> Result<Lane, GlassError> {
         let ssrc: u32 = rand::random();
         let parameters = codec(info.codec);
         let encoding = RTCRtpEncodingParameters {
@@ -289,17 +285,13 @@ impl Media {
         });
         let negotiated =
             Negotiated { ssrc, payload_type: parameters.payload_type, mid: mid.to_owned(), ..Negotiated::default() };
-        Ok((info.source, track, negotiated))
+        Ok(Lane { info: info.clone(), track, negotiated })
     }
 
     /// Payload types and extension ids as agreed.
-    async fn lanes(
-        &self,
-        tracks: Vec<(TrackSource, Arc<TrackLocalStaticRTP>, Negotiated)>,
-    ) -> Result<Vec<Lane>, GlassError> {
+    async fn lanes(&self, mut lanes: Vec<Lane>) -> Result<Vec<Lane>, GlassError> {
         let senders = self.pc.get_senders().await;
-        let mut lanes = Vec::new();
-        for (source, track, mut negotiated) in tracks {
+        for Lane { track, negotiated, .. } in &mut lanes {
             let id = webrtc::media_stream::Track::track_id(track.as_ref()).await;
             for sender in &senders {
                 if sender.track().track_id().await != id {
@@ -312,7 +304,6 @@ impl Media {
                 negotiated.audio_level_id = ext(AUDIO_LEVEL);
                 negotiated.playout_delay_id = ext(PLAYOUT_DELAY);
             }
-            lanes.push(Lane { source, track, negotiated });
         }
         Ok(lanes)
     }

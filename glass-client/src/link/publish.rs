@@ -1,7 +1,7 @@
 //! What these glasses publish: three tracks, their ids and clocks, and the task that sends their packets.
 //!
-//! Owns: TrackIds (new at every start), RTP clocks, packetizers, sender reports. Pictures wait in a short queue;
-//! a full one drops the picture and asks for a key frame.
+//! Owns: TrackIds (new at every start, the main one also when its codec changes), RTP clocks, packetizers, sender reports.
+//! Pictures wait in a short queue; a full one drops the picture and asks for a key frame.
 //! Never: blocks a capture thread. Elsewhere: negotiation (`media`).
 
 use std::{
@@ -37,6 +37,7 @@ const REPORT: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Outgoing {
     pub source: TrackSource,
+    pub codec: Codec,
     pub data: Bytes,
     pub capture_ns: u64,
     /// RFC 6464, for the voice.
@@ -53,7 +54,10 @@ pub struct Publisher {
 struct Shared {
     clock: Clock,
     epoch_ns: u64,
-    tracks: Vec<(TrackInfo, RtpClock)>,
+    /// One clock for both pictures, so that a time of one is found in the other.
+    pictures: RtpClock,
+    voice: RtpClock,
+    tracks: Mutex<Vec<TrackInfo>>,
     lanes: Mutex<Vec<Lane>>,
     sent: AtomicU64,
     dropped: AtomicU64,
@@ -62,7 +66,7 @@ struct Shared {
 /// A track bound to the present media connection.
 #[derive(Clone)]
 pub struct Lane {
-    pub source: TrackSource,
+    pub info: TrackInfo,
     pub track: Arc<TrackLocalStaticRTP>,
     pub negotiated: Negotiated,
 }
@@ -72,30 +76,29 @@ impl Publisher {
     pub fn start(clock: Clock, main: Codec) -> Self {
         let epoch_ns = monotonic_ns();
         // Below 2^31, so that unwrapped times begin at the base itself.
-        let base = || rand::random::<u32>() >> 1;
-        let (pictures, voice) = (base(), base());
-        let info = |source, codec, base, (width, height)| {
-            let track = TrackInfo {
-                track: TrackId(Uuid::now_v7()),
-                source,
-                codec,
-                rtp_base: Some(base),
-                start_us: Some(clock.utc_us(epoch_ns)),
-                clock_offset_us: 0,
-                width,
-                height,
-            };
-            (track, RtpClock { base, epoch_ns, rate: codec.clock_rate() })
+        let clock_of = |codec: Codec| RtpClock { base: rand::random::<u32>() >> 1, epoch_ns, rate: codec.clock_rate() };
+        let (pictures, voice) = (clock_of(main), clock_of(Codec::Opus));
+        let info = |source, codec, rtp: &RtpClock, (width, height)| TrackInfo {
+            track: TrackId(Uuid::now_v7()),
+            source,
+            codec,
+            rtp_base: Some(rtp.base),
+            start_us: Some(clock.utc_us(epoch_ns)),
+            clock_offset_us: 0,
+            width,
+            height,
         };
         let tracks = vec![
-            info(TrackSource::Main, main, pictures, (MAIN_WIDTH, MAIN_HEIGHT)),
-            info(TrackSource::Preview, Codec::Vp8, pictures, (PREVIEW_WIDTH, PREVIEW_HEIGHT)),
-            info(TrackSource::Voice, Codec::Opus, voice, (0, 0)),
+            info(TrackSource::Main, main, &pictures, (MAIN_WIDTH, MAIN_HEIGHT)),
+            info(TrackSource::Preview, Codec::Vp8, &pictures, (PREVIEW_WIDTH, PREVIEW_HEIGHT)),
+            info(TrackSource::Voice, Codec::Opus, &voice, (0, 0)),
         ];
         let shared = Arc::new(Shared {
             clock,
             epoch_ns,
-            tracks,
+            pictures,
+            voice,
+            tracks: Mutex::new(tracks),
             lanes: Mutex::default(),
             sent: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
@@ -108,16 +111,30 @@ impl Publisher {
     /// As announced in `rtc_join`, with the clock offset of now.
     pub fn infos(&self) -> Vec<TrackInfo> {
         let clock_offset_us = self.shared.clock.offset_us();
-        self.shared.tracks.iter().map(|(info, _)| TrackInfo { clock_offset_us, ..info.clone() }).collect()
+        let tracks = self.shared.tracks.lock().map(|t| t.clone()).unwrap_or_default();
+        tracks.into_iter().map(|info| TrackInfo { clock_offset_us, ..info }).collect()
     }
 
     pub fn source_of(&self, track: TrackId) -> Option<TrackSource> {
-        self.shared.tracks.iter().find(|(i, _)| i.track == track).map(|(i, _)| i.source)
+        self.shared.tracks.lock().ok()?.iter().find(|i| i.track == track).map(|i| i.source)
+    }
+
+    /// The main picture comes in this codec from now on. `true`: that is another one than before, so the track has a new id, and
+    /// its pictures are sent once it has been announced and bound anew.
+    pub fn main_codec(&self, codec: Codec) -> bool {
+        let Ok(mut tracks) = self.shared.tracks.lock() else { return false };
+        match tracks.iter_mut().find(|i| i.source == TrackSource::Main) {
+            Some(main) if main.codec != codec => {
+                (main.track, main.codec) = (TrackId(Uuid::now_v7()), codec);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Unwrapped RTP time of a picture.
     pub fn picture_rtp(&self, capture_ns: u64) -> u64 {
-        self.shared.tracks[0].1.unwrapped(capture_ns)
+        self.shared.pictures.unwrapped(capture_ns)
     }
 
     /// Queues a picture or block. `false`: it was dropped.
@@ -142,22 +159,42 @@ impl Publisher {
     }
 }
 
+impl Shared {
+    /// The track as it is now and its lane, if it has one that was bound to this very track.
+    fn way(&self, out: &Outgoing) -> Option<(usize, TrackInfo, Lane)> {
+        let (at, info) = {
+            let tracks = self.tracks.lock().ok()?;
+            // A picture encoded before the codec changed has no track any more.
+            let found = tracks.iter().enumerate().find(|(_, i)| i.source == out.source && i.codec == out.codec)?;
+            (found.0, found.1.clone())
+        };
+        let lanes = self.lanes.lock().ok()?;
+        let lane = lanes.iter().find(|l| l.info.track == info.track)?.clone();
+        Some((at, info, lane))
+    }
+}
+
 async fn send(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Outgoing>) {
-    let mut packetizers: Vec<Packetizer> =
-        shared.tracks.iter().map(|(i, _)| Packetizer::new(i.codec, rand::random(), rand::random())).collect();
-    let mut reported: Vec<Option<tokio::time::Instant>> = vec![None; packetizers.len()];
+    let mut packetizers: Vec<(TrackId, Packetizer)> = Vec::new();
+    let mut reported: Vec<Option<tokio::time::Instant>> = Vec::new();
     while let Some(out) = waiting.recv().await {
-        let Some(at) = shared.tracks.iter().position(|(i, _)| i.source == out.source) else { continue };
-        let lane = shared.lanes.lock().ok().and_then(|l| l.iter().find(|l| l.source == out.source).cloned());
-        let Some(lane) = lane else { continue };
-        let rtp = shared.tracks[at].1;
+        let Some((at, info, lane)) = shared.way(&out) else { continue };
+        while packetizers.len() <= at {
+            packetizers.push((TrackId(Uuid::nil()), Packetizer::new(info.codec, rand::random(), rand::random())));
+            reported.push(None);
+        }
+        if packetizers[at].0 != info.track {
+            packetizers[at] = (info.track, Packetizer::new(info.codec, rand::random(), rand::random()));
+        }
+        let packetizer = &mut packetizers[at].1;
+        let rtp = if out.source == TrackSource::Voice { shared.voice } else { shared.pictures };
         let unit = Unit {
             data: &out.data,
             rtp: rtp.wrapped(out.capture_ns),
             utc_us: shared.clock.utc_us(out.capture_ns),
             level: out.level,
         };
-        for packet in packetizers[at].packetize(&unit, &lane.negotiated) {
+        for packet in packetizer.packetize(&unit, &lane.negotiated) {
             // Not bound any more: the next connection gets the next picture.
             if lane.track.write_rtp(packet).await.is_err() {
                 break;
@@ -168,7 +205,7 @@ async fn send(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Outgoing>) {
         if due {
             reported[at] = Some(tokio::time::Instant::now());
             let now = monotonic_ns();
-            let (packet_count, octet_count) = packetizers[at].sent();
+            let (packet_count, octet_count) = packetizer.sent();
             let report = SenderReport {
                 ssrc: lane.negotiated.ssrc,
                 ntp_time: ntp(shared.clock.utc_us(now)),
@@ -180,5 +217,56 @@ async fn send(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Outgoing>) {
             // A report lost is followed by the next one.
             let _ = lane.track.write_rtcp(vec![Box::new(report)]).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_new_codec_is_a_new_main_track_and_nothing_else_changes() {
+        let publisher = Publisher::start(Clock::start(), Codec::H264);
+        let before = publisher.infos();
+        assert!(!publisher.main_codec(Codec::H264));
+        assert_eq!(publisher.infos(), before);
+        assert!(publisher.main_codec(Codec::Vp8));
+        let after = publisher.infos();
+        assert_ne!(after[0].track, before[0].track);
+        assert_eq!(
+            (after[0].codec, after[0].rtp_base, after[0].start_us),
+            (Codec::Vp8, before[0].rtp_base, before[0].start_us)
+        );
+        assert_eq!(after[1..], before[1..]);
+        // A mark on a picture of the old track is not looked for in the ring of the new one.
+        assert_eq!(publisher.source_of(before[0].track), None);
+        assert_eq!(publisher.source_of(after[0].track), Some(TrackSource::Main));
+    }
+
+    #[tokio::test]
+    async fn a_lane_takes_pictures_of_its_own_track_alone() {
+        let publisher = Publisher::start(Clock::start(), Codec::H264);
+        let lanes: Vec<Lane> = publisher.infos().into_iter().map(lane).collect();
+        publisher.bind(lanes);
+        let picture = |codec| Outgoing {
+            source: TrackSource::Main,
+            codec,
+            data: Bytes::new(),
+            capture_ns: monotonic_ns(),
+            level: None,
+        };
+        let way = |codec| publisher.shared.way(&picture(codec)).is_some();
+        assert!(way(Codec::H264) && !way(Codec::Vp8));
+        publisher.main_codec(Codec::Vp8);
+        assert!(!way(Codec::H264) && !way(Codec::Vp8), "neither the late picture nor the new one goes to the old lane");
+        publisher.bind(publisher.infos().into_iter().map(lane).collect());
+        assert!(way(Codec::Vp8) && !way(Codec::H264));
+    }
+
+    fn lane(info: TrackInfo) -> Lane {
+        use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
+        let id = info.track.to_string();
+        let track = rtc::media_stream::MediaStreamTrack::new("own".into(), id.clone(), id, RtpCodecKind::Video, vec![]);
+        Lane { info, track: Arc::new(TrackLocalStaticRTP::new(track)), negotiated: Negotiated::default() }
     }
 }

@@ -20,7 +20,7 @@ use lotse_protocol::{
     kind,
     signal::Offer,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     case::{Case, Refused},
@@ -28,7 +28,7 @@ use crate::{
     journal::{self, Journal, Recovered},
     keys::Keys,
     leg::{self, Leg},
-    link::{Heard, ServerClock},
+    link::{Heard, ServerClock, Steady},
     metrics,
     recorder::{Out, Recorder},
     recording::{Recording, Told},
@@ -45,6 +45,8 @@ const SMALL_US: i64 = 500_000;
 pub type Trouble = Arc<Mutex<String>>;
 /// Shown by `/readyz`: is there a link to the server?
 pub type Linked = Arc<AtomicBool>;
+/// Somebody wants a case whole, and is told when this archivist is in it.
+pub type Wanted = (CaseId, oneshot::Sender<()>);
 
 pub struct Archivist {
     pub keys: Arc<Keys>,
@@ -54,6 +56,8 @@ pub struct Archivist {
     pub clock: Arc<ServerClock>,
     pub trouble: Trouble,
     pub linked: Linked,
+    /// For whoever makes bundles: a case to be joined.
+    pub wants: mpsc::Sender<Wanted>,
     say: mpsc::Sender<ClientMessage>,
     cases: HashMap<CaseId, Live>,
     /// The sessions of the queue: what the server says is open.
@@ -73,6 +77,8 @@ struct Live {
     active: Option<Active>,
     /// When to say again what the server could not take.
     again: Option<Instant>,
+    /// Who waits for us to be in the case.
+    wanted: Vec<oneshot::Sender<()>>,
     broken: bool,
 }
 
@@ -88,6 +94,7 @@ struct Active {
 pub struct Inbox {
     legs: mpsc::Receiver<(CaseId, u64, leg::Said)>,
     recordings: mpsc::Receiver<(CaseId, Told)>,
+    wanted: mpsc::Receiver<Wanted>,
 }
 
 impl Archivist {
@@ -102,6 +109,8 @@ impl Archivist {
         // Answers of legs and records of recordings: read at once, so these are bursts only.
         let (legs_said, legs) = mpsc::channel(256);
         let (recordings_told, recordings) = mpsc::channel(256);
+        // Bundles are made two at a time.
+        let (wants, wanted) = mpsc::channel(4);
         let archivist = Self {
             keys,
             name,
@@ -110,6 +119,7 @@ impl Archivist {
             clock,
             trouble: Trouble::default(),
             linked: Linked::default(),
+            wants,
             say,
             cases: HashMap::new(),
             calls: HashMap::new(),
@@ -119,7 +129,7 @@ impl Archivist {
             connected: false,
             ending: false,
         };
-        (archivist, Inbox { legs, recordings })
+        (archivist, Inbox { legs, recordings, wanted })
     }
 
     /// Runs until the link is gone or `stop` resolves; then finishes open fragments.
@@ -144,6 +154,7 @@ impl Archivist {
                 },
                 Some((case, leg, said)) = inbox.legs.recv() => self.on_leg(case, leg, said),
                 Some((case, told)) = inbox.recordings.recv() => self.on_recording(case, told)?,
+                Some((case, done)) = inbox.wanted.recv() => self.on_wanted(case, done)?,
                 _ = tick.tick() => self.on_tick().await?,
                 () = &mut stop => break,
             }
@@ -260,6 +271,14 @@ impl Archivist {
         }
     }
 
+    fn on_wanted(&mut self, id: CaseId, done: oneshot::Sender<()>) -> Result<()> {
+        self.open(id);
+        if let Some(live) = self.cases.get_mut(&id) {
+            live.wanted.push(done);
+        }
+        self.evaluate(id)
+    }
+
     fn open(&mut self, id: CaseId) {
         if self.cases.contains_key(&id) {
             return;
@@ -268,7 +287,8 @@ impl Archivist {
         if self.connected {
             send(&self.say, case.open_message());
         }
-        self.cases.insert(id, Live { case, recovered: None, active: None, again: None, broken: false });
+        let live = Live { case, recovered: None, active: None, again: None, wanted: Vec::new(), broken: false };
+        self.cases.insert(id, live);
     }
 
     fn on_event(&mut self, id: CaseId, event: &lotse_protocol::command::SentEvent) -> Result<()> {
@@ -308,16 +328,27 @@ impl Archivist {
         if live.broken {
             return Ok(());
         }
+        let was_wanted = !live.wanted.is_empty();
+        live.wanted.retain(|done| !done.is_closed());
+        let session = self.calls.get(&id).copied();
         if live.case.outsider {
-            if let Some(session) = self.calls.get(&id) {
-                for message in live.case.join(*session, &self.name, &self.keys.device_key(), now_ms)? {
+            if session.is_some() || !live.wanted.is_empty() {
+                for message in live.case.join(session, &self.name, &self.keys.device_key(), now_ms)? {
                     send(&self.say, message);
                 }
+            } else if was_wanted {
+                // Nobody waits for it any more.
+                send(&self.say, ClientMessage::CloseCase { case: id });
+                self.cases.remove(&id);
             }
             return Ok(());
         }
         if !live.case.caught_up {
             return Ok(());
+        }
+        for done in live.wanted.drain(..) {
+            // Gone: it waited too long.
+            let _ = done.send(());
         }
         self.recover(id)?;
         let Some(live) = self.cases.get_mut(&id) else { return Ok(()) };
@@ -337,7 +368,7 @@ impl Archivist {
             self.settle(id);
             return Ok(());
         };
-        for message in live.case.join(session.id, &self.name, &self.keys.device_key(), now_ms)? {
+        for message in live.case.join(Some(session.id), &self.name, &self.keys.device_key(), now_ms)? {
             send(&self.say, message);
         }
         if !live.case.is_present(&session) {
@@ -410,7 +441,7 @@ impl Archivist {
         self.set_trouble("");
         let Some(live) = self.cases.get_mut(&id) else { return Ok(()) };
         let recorder = Recorder::new(session, self.keys.clone(), found.journal, found.resume, found.down);
-        let recording = Recording::start(id, recorder, self.clock.clone(), self.recordings_told.clone())
+        let recording = Recording::start(id, recorder, Steady::new(self.clock.clone()), self.recordings_told.clone())
             .map_err(crate::error::ArchivistError::disk("a thread for", &self.data))?;
         tracing::info!(case = %id, %session, "joined a session");
         send(&self.say, ClientMessage::RtcJoin { case: id, session, publish: Vec::new() });
@@ -438,7 +469,7 @@ impl Archivist {
     }
 
     async fn on_offer(&mut self, session: SessionId, offer: Offer) {
-        let (clock, key, said) = (self.clock.clone(), self.keys.device_key(), self.legs_said.clone());
+        let (key, said) = (self.keys.device_key(), self.legs_said.clone());
         self.next_leg += 1;
         let number = self.next_leg;
         let Some((id, active)) = self
@@ -457,7 +488,7 @@ impl Archivist {
             }
             return;
         }
-        let feed = active.recording.feed.clone();
+        let (feed, clock) = (active.recording.feed.clone(), active.recording.clock.clone());
         let tell = move |s: leg::Said| {
             // Read at once by this archivist's loop; if that is stuck, the leg is of no use either.
             let _ = said.try_send((id, number, s));

@@ -8,6 +8,7 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -21,8 +22,10 @@ use lotse_protocol::{
 use lotse_verify::bundle::{Draft, ItemKind, ending_of};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    archivist,
     config::Config,
     enrol,
     error::{ArchivistError, Result},
@@ -30,6 +33,8 @@ use crate::{
     keys::{Enrolment, Keys},
 };
 
+/// Joining a case is two events; a slow disk of the server may take seconds for each.
+const JOIN_WITHIN: Duration = Duration::from_secs(20);
 /// A log above this is not fetched: some 100,000 events.
 const MAX_LOG: usize = 512 * 1024 * 1024;
 
@@ -39,6 +44,8 @@ pub struct Maker {
     pub keys: Arc<Keys>,
     pub enrolment: Enrolment,
     pub http: reqwest::Client,
+    /// Asks the archivist to join a case it is not in yet.
+    pub wants: mpsc::Sender<archivist::Wanted>,
 }
 
 #[derive(Deserialize)]
@@ -91,7 +98,15 @@ impl Maker {
     pub async fn make(self: Arc<Self>, case: CaseId) -> Result<(Spool, String)> {
         let token = enrol::token(&self.http, &self.config, &self.keys.device_key(), &self.enrolment.device).await?;
         let spool = Spool::new(&self.config.data)?;
-        let text = self.get(&token, case, "bundle-log").await?.ok_or_else(|| wrong("the server knows no such case"))?;
+        let text = match self.get(&token, case, "bundle-log").await? {
+            Some(text) => text,
+            // No session has brought us there.
+            None => {
+                self.join(case).await?;
+                let text = self.get(&token, case, "bundle-log").await?;
+                text.ok_or_else(|| wrong("the server knows no such case"))?
+            }
+        };
         if text.len() > MAX_LOG {
             return Err(wrong("the log is too long for one bundle"));
         }
@@ -145,14 +160,22 @@ impl Maker {
         Ok((spool, number))
     }
 
-    /// `None`: the server says there is no such thing (any more).
+    /// Until this archivist stands in the case, for everybody to see.
+    async fn join(&self, case: CaseId) -> Result<()> {
+        let (done, joined) = oneshot::channel();
+        let late = || wrong("the case could not be joined: the server does not answer");
+        self.wants.send((case, done)).await.map_err(|_| late())?;
+        tokio::time::timeout(JOIN_WITHIN, joined).await.map_err(|_| late())?.map_err(|_| late())
+    }
+
+    /// `None`: the server says there is no such thing (any more), or not for us.
     async fn get(&self, token: &str, case: CaseId, what: &str) -> Result<Option<Vec<u8>>> {
         let fail = |why: String| ArchivistError::Server { url: self.config.server_url.clone(), why };
         let url = format!("{}/api/v1/cases/{case}/{what}", self.config.server_url);
         let reply = self.http.get(url).bearer_auth(token).send().await.map_err(|e| fail(e.to_string()))?;
         match reply.status().as_u16() {
             200 => Ok(Some(reply.bytes().await.map_err(|e| fail(e.to_string()))?.to_vec())),
-            404 | 410 => Ok(None),
+            403 | 404 | 410 => Ok(None),
             other => Err(fail(format!("{what}: status {other}"))),
         }
     }

@@ -56,7 +56,7 @@ pub struct Case {
     me: Option<Pseudonym>,
     /// Everything up to the head was received, as a reader.
     pub caught_up: bool,
-    /// The server lets us into the log only once we joined a session.
+    /// The server lets us into the log only once we joined the case.
     pub outsider: bool,
     device_seq: u64,
     outbox: VecDeque<Pending>,
@@ -182,10 +182,10 @@ impl Case {
         self.outbox.iter().any(|p| p.fields.kind == kind) || self.acknowledged.values().any(|k| k == kind)
     }
 
-    /// Joins case and session where that is still to be done.
+    /// Joins the case, and the session if there is one, where that is still to be done.
     pub fn join(
         &mut self,
-        session: SessionId,
+        session: Option<SessionId>,
         name: &str,
         device_key: &SigningKey,
         now_ms: i64,
@@ -203,6 +203,7 @@ impl Case {
             let clear = serde_json::to_value(Joined { role: Role::Archivist, case_key }).ok();
             out.extend(self.commit(kind::JOINED, None, Some(&payload), &[], clear, now_ms)?);
         }
+        let Some(session) = session else { return Ok(out) };
         let present = self.sessions.get(session).and_then(|s| s.participants.get(&me)).is_some_and(|p| p.present);
         if !present && !self.waits(kind::SESSION_JOINED) {
             out.extend(self.commit(kind::SESSION_JOINED, Some(session), None::<&()>, &[], None, now_ms)?);

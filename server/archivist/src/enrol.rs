@@ -7,7 +7,7 @@ use lotse_protocol::{
     envelope::{public_key, sign},
     id::{PublicKey, Signature},
 };
-use lotse_trust::{Fault, TrustError, client_config, split_code};
+use lotse_trust::{Fault, Pin, TrustError, client_config, split_code};
 use reqwest::Client;
 use rustls::ClientConfig;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -51,11 +51,16 @@ struct Token {
 
 /// TLS with the trust this archivist was paired with; before that, with what its pairing code says.
 pub fn tls(config: &Config, keys: &Keys) -> Result<ClientConfig> {
-    let pin = match keys.enrolment()? {
-        Some(known) => known.pin.map(|pin| pin.parse()).transpose().map_err(bad_code)?,
-        None => split_code(&config.pairing_code).map_err(bad_code)?.1,
-    };
-    client_config(pin).map_err(|e| ArchivistError::Server { url: config.server_url.clone(), why: e.to_string() })
+    client_config(pin(config, keys)?)
+        .map_err(|e| ArchivistError::Server { url: config.server_url.clone(), why: e.to_string() })
+}
+
+/// The pin this archivist was paired with; before that, the one in the pairing code.
+pub fn pin(config: &Config, keys: &Keys) -> Result<Option<Pin>> {
+    match keys.enrolment()? {
+        Some(known) => known.pin.map(|pin| pin.parse()).transpose().map_err(bad_code),
+        None => Ok(split_code(&config.pairing_code).map_err(bad_code)?.1),
+    }
 }
 
 /// HTTP with that trust.

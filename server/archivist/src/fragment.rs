@@ -300,9 +300,18 @@ pub fn path(dir: &Path, media: &Digest) -> PathBuf {
     dir.join(media.to_string())
 }
 
-/// Gives a finished fragment its final name.
+/// Gives a finished fragment its final name, which [`keep_names`] makes last. May be asked again after either failed.
 pub fn name(dir: &Path, fragment: Uuid, media: &Digest) -> std::io::Result<()> {
-    std::fs::rename(part_path(dir, fragment), path(dir, media))?;
-    // The name itself must survive a power cut too.
-    File::open(dir)?.sync_all()
+    let (part, whole) = (part_path(dir, fragment), path(dir, media));
+    match std::fs::rename(part, &whole) {
+        // Renamed before, when only the folder could not be synced.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && whole.exists() => {}
+        renamed => renamed?,
+    }
+    Ok(())
+}
+
+/// The names themselves must survive a power cut too. Once for many: each wait for a slow disk counts.
+pub fn keep_names(dir: &Path) -> std::io::Result<()> {
+    lotse_operations::disk::sync_folder(dir)
 }

@@ -173,6 +173,7 @@ type Done = Option<(Digest, u64, Vec<Flushed>)>;
 fn finish_closed(dir: &Path, o: &Opened, lines: &[Flushed], media: Digest) -> std::io::Result<Done> {
     if fragment::part_path(dir, o.fragment).exists() {
         fragment::name(dir, o.fragment, &media)?;
+        fragment::keep_names(dir)?;
     }
     let Ok(meta) = std::fs::metadata(fragment::path(dir, &media)) else { return Ok(None) };
     // A rescue may have cut what later lines speak of.
@@ -209,6 +210,7 @@ fn rescue(dir: &Path, o: &Opened, lines: &[Flushed], index: &mut Index) -> std::
     let media = Digest::of(&bytes[..length]);
     index.append(&[Record::Closed { fragment: o.fragment, media }])?;
     fragment::name(dir, o.fragment, &media)?;
+    fragment::keep_names(dir)?;
     Ok(Some((media, length as u64, lines[..keep].to_vec())))
 }
 

@@ -50,7 +50,7 @@ use crate::{
     clock::ntp_to_us,
     depacketize::Packet,
     error::{ArchivistError, Result},
-    link::ServerClock,
+    link::Steady,
     recording::Feed,
 };
 
@@ -89,7 +89,7 @@ pub enum Said {
 pub struct Leg {
     session: SessionId,
     device_key: SigningKey,
-    clock: Arc<ServerClock>,
+    clock: Arc<Steady>,
     feed: Feed,
     socket: UdpSocket,
     local: SocketAddr,
@@ -106,7 +106,7 @@ impl Leg {
     pub async fn start(
         session: SessionId,
         device_key: SigningKey,
-        clock: Arc<ServerClock>,
+        clock: Arc<Steady>,
         feed: Feed,
         offer: Offer,
         said: impl Fn(Said) + Send + Sync + 'static,

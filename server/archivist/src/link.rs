@@ -7,7 +7,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicI64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -41,6 +41,8 @@ const FIRST_PING_EVERY: Duration = Duration::from_millis(100);
 /// Waiting before the next attempt doubles from the first to the last.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_LAST: Duration = Duration::from_secs(5);
+/// A change of the offset by more than this is a clock that was set, not one that drifts or an answer that was late, µs.
+const JUMP_US: i64 = 1_000_000;
 /// The server's messages carry at most 64 KiB items in base64 and a queue of cards.
 const MAX_MESSAGE: usize = 16 * 1024 * 1024;
 
@@ -68,9 +70,38 @@ impl ServerClock {
     }
 }
 
-/// Microseconds since 1970 by this machine's clock.
+/// The server's time as one recording counts it: it follows small corrections, and never jumps. A clock set forward by an hour would
+/// end a recording for its long silence, one set back would keep it from flushing until the hour is over.
+#[derive(Debug)]
+pub struct Steady {
+    clock: Arc<ServerClock>,
+    offset_us: AtomicI64,
+}
+
+impl Steady {
+    pub fn new(clock: Arc<ServerClock>) -> Self {
+        let offset_us = clock.offset_us.load(Ordering::Relaxed).into();
+        Self { clock, offset_us }
+    }
+
+    pub fn now_us(&self) -> i64 {
+        let (measured, mine) = (self.clock.offset_us.load(Ordering::Relaxed), self.offset_us.load(Ordering::Relaxed));
+        let follows = (measured - mine).abs() < JUMP_US;
+        if follows {
+            self.offset_us.store(measured, Ordering::Relaxed);
+        }
+        local_us() + if follows { measured } else { mine }
+    }
+}
+
+/// Microseconds since 1970 as this machine's clock stood at the start, counted on steadily: setting it changes nothing here.
 pub fn local_us() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64)
+    static START: OnceLock<(i64, std::time::Instant)> = OnceLock::new();
+    let (at_us, began) = START.get_or_init(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64);
+        (now, std::time::Instant::now())
+    });
+    at_us + began.elapsed().as_micros() as i64
 }
 
 /// Offset by the measurement with the smallest round trip of the last ten.
@@ -81,7 +112,12 @@ struct Offset {
 
 impl Offset {
     fn pong(&mut self, t0_us: i64, server_us: i64, t1_us: i64) -> Option<i64> {
-        self.last.push_back((t1_us - t0_us, server_us - (t0_us + t1_us) / 2));
+        let offset = server_us - (t0_us + t1_us) / 2;
+        // The server's clock was set: what was measured before says nothing any more.
+        if self.last.back().is_some_and(|(_, before)| (offset - before).abs() > JUMP_US + (t1_us - t0_us)) {
+            self.last.clear();
+        }
+        self.last.push_back((t1_us - t0_us, offset));
         if self.last.len() > 10 {
             self.last.pop_front();
         }
@@ -217,5 +253,22 @@ mod tests {
         assert_eq!(offset.pong(0, 1_000 + 90, 100), Some(1_040));
         assert_eq!(offset.pong(1_000, 2_000 + 5, 1_010), Some(1_000));
         assert_eq!(offset.pong(2_000, 3_000 + 400, 2_500), Some(1_000));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_believed_at_once_and_a_recording_does_not_jump() {
+        let mut offset = Offset::default();
+        let hour = 3_600_000_000;
+        assert_eq!(offset.pong(0, 1_005, 10), Some(1_000));
+        assert_eq!(offset.pong(1_000, 2_100 + hour, 1_200), Some(1_000 + hour));
+
+        let clock = Arc::new(ServerClock::default());
+        let steady = Steady::new(clock.clone());
+        let drift = || steady.now_us() - local_us();
+        assert!(drift().abs() < 100_000);
+        clock.offset_us.store(300_000, Ordering::Relaxed);
+        assert!((drift() - 300_000).abs() < 100_000, "small corrections are followed");
+        clock.offset_us.store(-hour, Ordering::Relaxed);
+        assert!((drift() - 300_000).abs() < 100_000, "jumps are not");
     }
 }

@@ -107,8 +107,13 @@ async fn serve(config: Config) -> Result<()> {
         clock.clone(),
         say,
     );
-    let maker =
-        Maker { config: config.clone(), keys: keys.clone(), enrolment: enrolment.clone(), http: client.clone() };
+    let maker = Maker {
+        config: config.clone(),
+        keys: keys.clone(),
+        enrolment: enrolment.clone(),
+        http: client.clone(),
+        wants: archivist.wants.clone(),
+    };
     let router = http::router(Arc::new(maker), clock.clone(), archivist.trouble.clone(), archivist.linked.clone());
     let metrics = metrics::serve(figures, config.data.clone(), archivist.trouble.clone()).await?;
     let address = listener

@@ -340,9 +340,11 @@ impl Recorder {
                 Step::Covered { end_us } => self.cover(source, track, end_us),
             }
         }
-        while let Some((fragment, media)) = self.unwritten.names.first() {
-            fragment::name(&self.journal.dir, *fragment, media)?;
-            self.unwritten.names.remove(0);
+        if !self.unwritten.names.is_empty() {
+            let dir = &self.journal.dir;
+            self.unwritten.names.iter().try_for_each(|(id, media)| fragment::name(dir, *id, media))?;
+            fragment::keep_names(dir)?;
+            self.unwritten.names.clear();
         }
         self.out.extend(self.unwritten.finished.drain(..).map(|f| Out::Segment(Box::new(f))));
         Ok(())

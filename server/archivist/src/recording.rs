@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     depacketize::Packet,
-    link::ServerClock,
+    link::Steady,
     recorder::{Out, Recorder},
 };
 
@@ -93,27 +93,30 @@ pub enum Told {
 /// The owner's end: permission and end.
 pub struct Recording {
     pub feed: Feed,
+    pub clock: Arc<Steady>,
 }
 
 impl Recording {
     pub fn start(
         case: CaseId,
         recorder: Recorder,
-        clock: Arc<ServerClock>,
+        clock: Steady,
         told: mpsc::Sender<(CaseId, Told)>,
     ) -> std::io::Result<Self> {
         let (packets, fed) = sync_channel(QUEUE);
+        let clock = Arc::new(clock);
+        let counted = clock.clone();
         let shared =
             Arc::new(Shared { wishes: Mutex::default(), allowed: AtomicBool::new(false), dropped: AtomicU64::new(0) });
         let feed = Feed { packets, shared: shared.clone() };
         std::thread::Builder::new().name("recorder".into()).spawn(move || {
-            run(recorder, &fed, &shared, &clock, |out| {
+            run(recorder, &fed, &shared, &counted, |out| {
                 // The reader is gone only at shutdown.
                 let _ = told.blocking_send((case, Told::Out(out)));
             });
             let _ = told.blocking_send((case, Told::Closed));
         })?;
-        Ok(Self { feed })
+        Ok(Self { feed, clock })
     }
 
     /// May media be kept? Takes effect with the next packet.
@@ -132,7 +135,7 @@ impl Recording {
     }
 }
 
-fn run(mut recorder: Recorder, fed: &Receiver<Fed>, shared: &Shared, clock: &ServerClock, mut tell: impl FnMut(Out)) {
+fn run(mut recorder: Recorder, fed: &Receiver<Fed>, shared: &Shared, clock: &Steady, mut tell: impl FnMut(Out)) {
     let mut next_tick = Instant::now();
     let mut dropped = 0;
     loop {
@@ -160,6 +163,12 @@ fn run(mut recorder: Recorder, fed: &Receiver<Fed>, shared: &Shared, clock: &Ser
             dropped = now_dropped;
             recorder.dropped();
         }
+        // While packets wait here, it is as late as they say: nobody is silent because a disk is slow.
+        let fed_us = match &first {
+            Some(Fed::Packet(_, packet)) => Some(packet.arrival_us),
+            Some(Fed::Report { arrival_us, .. }) => Some(*arrival_us),
+            None => None,
+        };
         match first {
             Some(Fed::Packet(track, packet)) if shared.allowed.load(Ordering::Acquire) => {
                 recorder.packet(track, packet)
@@ -167,10 +176,11 @@ fn run(mut recorder: Recorder, fed: &Receiver<Fed>, shared: &Shared, clock: &Ser
             Some(Fed::Report { track, rtp, ntp_us, arrival_us }) => recorder.report(track, rtp, ntp_us, arrival_us),
             _ => {}
         }
-        let now = Instant::now();
-        if now >= next_tick {
-            next_tick = now + TICK;
-            recorder.tick(clock.now_us());
+        let began = Instant::now();
+        if began >= next_tick {
+            recorder.tick(fed_us.unwrap_or_else(|| clock.now_us()));
+            // A slow disk gets half of the time at most; the other half is for the packets that waited meanwhile.
+            next_tick = Instant::now() + TICK.max(began.elapsed());
         }
         if wishes.close {
             recorder.close(clock.now_us());

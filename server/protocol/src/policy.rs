@@ -107,7 +107,9 @@ pub fn allowed(role: Role, verb: Verb, relation: Relation) -> bool {
         (Expert, SeeQueue) => Outsider,
         (Technician, Call) => Joined,
         (Technician | Expert | Archivist, Attend) => Joined,
-        (Technician | Expert | Manager | Archivist, Read) => Member,
+        // A case without a session is bundled too; nobody reads it before everybody can see them in it.
+        (Archivist, Read) => Joined,
+        (Technician | Expert | Manager, Read) => Member,
         (Technician | Expert | Manager, Write) => Member,
         (Technician | Expert, Consent) => Member,
         (Expert, Mark) => Member,

@@ -10,7 +10,7 @@ use std::{
 use axum::{Json, extract::State, http::StatusCode};
 use lotse_operations::disk;
 use serde::Serialize;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, task::JoinHandle};
 
 use crate::{app::App, error::Error};
 
@@ -21,7 +21,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The last answer and when it was found.
 #[derive(Default)]
-pub struct Readiness(Mutex<Option<(Instant, Report)>>);
+pub struct Readiness(Mutex<Last>);
+
+#[derive(Default)]
+struct Last {
+    found: Option<(Instant, Report)>,
+    /// Asks the database, and may be at it for as long as that waits for a lock. One at a time: each holds a connection.
+    writing: Option<JoinHandle<bool>>,
+}
 
 /// Each is `ok` or what is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -45,11 +52,11 @@ pub async fn alive() -> &'static str {
 /// `GET /readyz`
 pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Report>) {
     let mut last = app.readiness.0.lock().await;
-    let report = match *last {
+    let report = match last.found {
         Some((at, report)) if at.elapsed() < LOOK_EVERY => report,
         _ => {
-            let report = look(&app).await;
-            *last = Some((Instant::now(), report));
+            let report = look(&app, &mut last.writing).await;
+            last.found = Some((Instant::now(), report));
             report
         }
     };
@@ -57,18 +64,26 @@ pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Report>) {
     (status, Json(report))
 }
 
-async fn look(app: &App) -> Report {
+async fn look(app: &Arc<App>, writing: &mut Option<JoinHandle<bool>>) -> Report {
+    let begin = || {
+        let app = app.clone();
+        tokio::spawn(async move { can_write(&app).await.is_ok() })
+    };
+    let mut asking = writing.take().unwrap_or_else(begin);
     let url = format!("{}/archive/healthz", app.config.archive.url);
     let asked = async { app.archive.get(url).send().await.map(|r| r.status().is_success()) };
     let (database, workers, archivist) = tokio::join!(
-        tokio::time::timeout(WITHIN, can_write(app)),
+        tokio::time::timeout(WITHIN, &mut asking),
         app.sfu.answers(WITHIN),
         tokio::time::timeout(WITHIN, asked),
     );
     let database = match database {
-        Ok(Ok(())) => "ok",
-        Ok(Err(_)) => "refuses to write",
-        Err(_) => "does not answer",
+        Ok(Ok(true)) => "ok",
+        Ok(_) => "refuses to write",
+        Err(_) => {
+            *writing = Some(asking);
+            "does not answer"
+        }
     };
     let disk = match disk::space(&app.config.data.dir) {
         Ok(space) if space.free >= disk::LITTLE => "ok",

@@ -71,7 +71,10 @@ impl Socket {
                     answer: Box::new(move |result| pusher.push(Push::Answer { case, id, result })),
                 };
                 match self.app.log.commit(commit).await {
-                    Ok(()) => Ok(()),
+                    Ok(()) => {
+                        self.unanswered += 1;
+                        Ok(())
+                    }
                     Err(e) => self.refuse(About { id, case: Some(case), session: None }, &e).await,
                 }
             }

@@ -49,6 +49,8 @@ const SEND_WITHIN: Duration = Duration::from_secs(5);
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// Events read from the store at once while catching up; between two readings commands are answered.
 const CATCH_UP: u32 = 50;
+/// When the server stops: this long for the answers to commits that are on their way.
+const LAST_CALL: Duration = Duration::from_secs(3);
 /// How often the login or device behind a socket is checked again.
 const CHECK_EVERY: Duration = Duration::from_secs(15);
 
@@ -83,6 +85,8 @@ pub(super) struct Socket {
     pub language: Language,
     pub greeted: bool,
     pub cases: HashMap<CaseId, OpenCase>,
+    /// Commits asked and not yet answered.
+    pub unanswered: usize,
     ws: WebSocket,
     heard: Instant,
     checked: Instant,
@@ -102,13 +106,17 @@ pub async fn live(State(app): State<Arc<App>>, caller: Caller, upgrade: WebSocke
             language,
             greeted: false,
             cases: HashMap::new(),
+            unanswered: 0,
             ws,
             heard: now,
             checked: now,
             app,
             caller,
         };
+        let sockets = socket.app.sockets.clone();
+        sockets.send_modify(|open| *open += 1);
         socket.run(pushes, overrun).await;
+        sockets.send_modify(|open| *open -= 1);
     })
 }
 
@@ -116,12 +124,17 @@ impl Socket {
     async fn run(mut self, mut pushes: mpsc::Receiver<Push>, overrun: Overrun) {
         let mut ping = tokio::time::interval(PING_EVERY);
         let stop = self.app.stop.clone();
+        let mut last_call = None;
         let end = loop {
+            if last_call.is_some() && self.unanswered == 0 {
+                break End::Close(GOING_AWAY, "server_stops");
+            }
             let behind = self.cases.iter().find(|(_, c)| c.reads && !c.is_up_to_date()).map(|(id, _)| *id);
             let idle = self.cases.iter().find(|(_, c)| !c.told_caught_up && (!c.reads || c.is_up_to_date()));
             let caught_up = idle.map(|(id, _)| *id);
             let step = tokio::select! {
-                message = self.ws.recv() => self.on_frame(message).await,
+                // What is said in the last seconds stays unread: it is said again to the next server.
+                message = self.ws.recv(), if last_call.is_none() => self.on_frame(message).await,
                 Some(push) = pushes.recv() => self.on_push(push).await,
                 () = std::future::ready(()), if behind.is_some() || caught_up.is_some() => {
                     match (caught_up, behind) {
@@ -132,7 +145,13 @@ impl Socket {
                 }
                 _ = ping.tick() => self.on_tick().await,
                 () = overrun.happened() => Err(End::Close(POLICY, "too_slow")),
-                () = stopped(stop.clone()) => Err(End::Close(GOING_AWAY, "server_stops")),
+                () = stopped(stop.clone()), if last_call.is_none() => {
+                    last_call = Some(tokio::time::Instant::now() + LAST_CALL);
+                    Ok(())
+                }
+                () = tokio::time::sleep_until(last_call.unwrap_or_else(tokio::time::Instant::now)), if last_call.is_some() => {
+                    Err(End::Close(GOING_AWAY, "server_stops"))
+                }
             };
             if let Err(end) = step {
                 break end;
@@ -186,11 +205,13 @@ impl Socket {
         match push {
             Push::Say(message) => self.say(&message).await,
             Push::Answer { case, id, result: Ok(head) } => {
+                self.unanswered = self.unanswered.saturating_sub(1);
                 // Only bytes that could be read are ever accepted, so there is an id.
                 let Some(id) = id else { return Ok(()) };
                 self.say(&ServerMessage::Committed { case, id, seq: head.seq, hash: head.hash }).await
             }
             Push::Answer { case, id, result: Err(e) } => {
+                self.unanswered = self.unanswered.saturating_sub(1);
                 self.refuse(About { id, case: Some(case), session: None }, &e).await
             }
             Push::Event(event) => {

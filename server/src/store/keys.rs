@@ -172,13 +172,7 @@ fn key_file(path: &Path, may_create: bool) -> Result<Zeroizing<[u8; 32]>, Error>
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && may_create => {
             let key = Zeroizing::new(random::<32>()?);
             let text = Zeroizing::new(STANDARD.encode(key.as_slice()));
-            std::fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(path)
-                .and_then(|mut f| f.write_all(text.as_bytes()).and_then(|()| f.sync_all()))
-                .map_err(|e| unusable(path, &e))?;
+            write_whole(path, text.as_bytes()).map_err(|e| unusable(path, &e))?;
             Ok(key)
         }
         Err(e) => Err(Error::operator(
@@ -186,6 +180,16 @@ fn key_file(path: &Path, may_create: bool) -> Result<Zeroizing<[u8; 32]>, Error>
             "Restore it from its backup; without it nothing stored can be opened. data.keys names its folder.",
         )),
     }
+}
+
+/// Under its name there is the whole key or none: half a key would have to be told from a damaged one.
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let beside = path.with_extension("new");
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)?;
+    lotse_operations::disk::sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
 fn unusable(path: &Path, e: &std::io::Error) -> Error {

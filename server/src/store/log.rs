@@ -115,6 +115,9 @@ enum Ask {
         who: Pseudonym,
         why: LeftWhy,
     },
+    Settle {
+        answer: oneshot::Sender<Result<(), Error>>,
+    },
 }
 
 /// What others hold of the log.
@@ -145,6 +148,12 @@ impl LogHandle {
     /// The server's own word that somebody left. False: the queue is full; say it again later.
     pub fn left(&self, case: CaseId, session: SessionId, who: Pseudonym, why: LeftWhy) -> bool {
         self.0.try_send(Ask::Left { case, session, who, why }).is_ok()
+    }
+
+    /// Returns when everything asked before is durable or refused.
+    pub async fn settle(&self) {
+        // Refused or not: it is over.
+        let _ = self.ask(|answer| Ask::Settle { answer }).await;
     }
 
     /// Requests that wait now.
@@ -309,6 +318,7 @@ impl One<'_> {
                 };
                 self.finish(left, |_| {})
             }
+            Ask::Settle { answer } => self.finish(Ok(()), move |r| drop(answer.send(r))),
         }
     }
 
