@@ -163,7 +163,7 @@ if [ -n "$LAN" ]; then
   [ -s "$HOME_DIR/password" ] || (umask 077 && LC_ALL=C tr -dc 'a-km-z2-9' </dev/urandom | head -c 12 >"$HOME_DIR/password" || true)
   export LOTSE_NEW_PASSWORD
   LOTSE_NEW_PASSWORD=$(cat "$HOME_DIR/password")
-  for account in "expert:Anton Weber:expert" "expert2:Lea Schmid:expert" "manager:Ines Lehner:manager" "admin:Nora Fuchs:administrator" "technician:Mara Krüger:technician"; do
+  for account in "expert:Anton Weber:expert" "expert2:Lea Schmid:expert" "manager:Ines Lehner:manager" "admin:Nora Fuchs:administrator" "technician:Sofia Brandt:technician"; do
     IFS=: read -r user person role <<<"$account"
     "${server[@]}" admin add-user "$user" --name "$person" --role "$role" >>"$LOGS/server.log" 2>&1 || { last_words server; fail "the account $user could not be given a password"; }
   done
@@ -203,12 +203,20 @@ for i in 0 1; do
     "$BIN/lotse-glass" run
 done
 
+# The page gives a camera only to pages of this machine or by https.
+if [ -n "$LAN" ]; then
+  WITHOUT_GLASSES="Scan the code above with a phone, trust the certificate once, sign in as technician, and call."
+else
+  WITHOUT_GLASSES="Point this machine's webcam at something: open $URL/field, sign in as technician,
+       and call. For a phone's camera start the demo with: make demo LAN=1"
+fi
 accounts=$(grep '"kind":"account"' <<<"$SEED" || true)
 cat <<SUMMARY
 
   Lotse is running. Two technicians are calling.
 
   Page                            $URL
+  Phone or webcam (technician)    $URL/field
   Glasses helmet-1 (workshop)     http://127.0.0.1:${WEAR[0]}
   Glasses helmet-2 (bikes)        http://127.0.0.1:${WEAR[1]}
 
@@ -217,9 +225,10 @@ SUMMARY
 while IFS= read -r line; do
   [ -z "$line" ] || printf '    %-12s%-18s%s\n' "$(field user "$line")" "$(field name "$line")" "${LOTSE_NEW_PASSWORD:-$(field password "$line")}"
 done <<<"$accounts"
-[ -z "$LAN" ] || printf '    %-12s%-18s%s\n' technician "Mara Krüger" "$LOTSE_NEW_PASSWORD"
 [ -z "$LAN" ] || "${server[@]}" admin how-to-reach
 cat <<SUMMARY
+
+  No glasses? ${WITHOUT_GLASSES}
 
   Try: sign in as expert, take the call with "Take and record", then answer YES RECORD on the page
        of helmet-1. Put the pen on the picture, draw, press Enter; press STEP DONE at the glasses.

@@ -4,16 +4,18 @@
  * Owns: the browser's settings, logging in, the acts of expert and manager. Never: judges what came of an act.
  * Elsewhere: the programs (`programs.ts`), what is on a picture (`pictures.ts`).
  */
+import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 
 import { type Browser, type Page, chromium, expect } from '@playwright/test';
 
-import type { Programs } from './programs.ts';
+import { type Programs, root } from './programs.ts';
 
 /** Parts of the picture's width and height. */
 export type Point = readonly [x: number, y: number];
 
-export function openBrowser(): Promise<Browser> {
+/** `more`: switches of one browser only. */
+export function openBrowser(more: readonly string[] = []): Promise<Browser> {
   return chromium.launch({
     executablePath: '/usr/bin/chromium',
     args: [
@@ -26,6 +28,7 @@ export function openBrowser(): Promise<Browser> {
       ...(process.env['LOTSE_OFFLINE'] ? ['--allow-loopback-in-peer-connection'] : []),
       // Chromium's own look-ups of its maker's hosts are not the pages' doing.
       '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1',
+      ...more,
     ],
   });
 }
@@ -49,6 +52,39 @@ export async function logIn(page: Page, programs: Programs, user: string): Promi
   await page.getByLabel('Password').fill(programs.account(user).password);
   await page.getByRole('button', { name: 'Log in' }).click();
   await expect(page).toHaveURL(/\/cases/);
+}
+
+/** A browser whose camera sees the workshop and whose microphone hears it, as a phone's would. */
+export function openPhone(folder: string): Promise<Browser> {
+  const [picture, sound] = [join(folder, 'camera.mjpeg'), join(folder, 'microphone.wav')];
+  const clip = join(root, 'tests/footage/workshop.mp4');
+  // Fine enough that the frame number in the picture survives being encoded twice.
+  execFileSync('ffmpeg', ['-v', 'error', '-y', '-i', clip, '-an', '-c:v', 'mjpeg', '-q:v', '3', '-pix_fmt', 'yuvj420p', picture]);
+  execFileSync('ffmpeg', ['-v', 'error', '-y', '-i', clip, '-vn', '-ac', '1', '-ar', '48000', sound]);
+  return openBrowser([`--use-file-for-fake-video-capture=${picture}`, `--use-file-for-fake-audio-capture=${sound}`]);
+}
+
+/** A page of a phone, held upright. */
+export function newPhonePage(browser: Browser, options: Parameters<Browser['newContext']>[0] = {}): Promise<Page> {
+  return newPage(browser, { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, hasTouch: true, reducedMotion: 'reduce', permissions: ['camera', 'microphone'], ...options });
+}
+
+/** A technician logs in on the phone and calls. */
+export async function callFromField(page: Page, programs: Programs, title: string, asset = 'p-204'): Promise<void> {
+  if (!page.url().endsWith('/field')) {
+    await page.goto(`${programs.url}/field`);
+    const user = page.getByLabel('User name');
+    await expect(user.or(page.getByLabel('What is wrong?'))).toBeVisible();
+    if (await user.isVisible()) {
+      await user.fill('technician');
+      await page.getByLabel('Password').fill(programs.account('technician').password);
+      await page.getByRole('button', { name: 'Log in' }).click();
+    }
+  }
+  await page.getByLabel('What is wrong?').fill(title);
+  await page.getByLabel('Which asset?').selectOption(asset);
+  await page.getByRole('button', { name: 'CALL AN EXPERT' }).click();
+  await expect(page.getByText('You are calling')).toBeVisible();
 }
 
 /** Takes a waiting call with an answer about recording. */

@@ -13,11 +13,11 @@ import { type Programs, root } from './programs.ts';
 
 export const out = join(root, 'tests/out/gallery');
 export const only = (process.env['LOTSE_GALLERY'] ?? '').split(' ').filter((o) => o && o !== 'all');
-const SIZES = { desk: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } } as const;
+const SIZES = { desk: { width: 1440, height: 900 }, phone: { width: 390, height: 844 }, wide: { width: 844, height: 390 } } as const;
 export const LONG = { timeout: 60_000 };
 export const found: string[] = [];
 
-/** One state in both sizes, looks and languages. */
+/** One state in its sizes, both looks and languages. `wide`: a phone held across. */
 export async function take(page: Page, name: string, fixed?: 'de' | 'en', sizes: (keyof typeof SIZES)[] = ['desk', 'phone']): Promise<void> {
   if (only.length > 0 && !only.some((o) => name.startsWith(o))) return;
   for (const language of fixed ? [fixed] : (['de', 'en'] as const)) {
@@ -29,10 +29,10 @@ export async function take(page: Page, name: string, fixed?: 'de' | 'en', sizes:
         // Colours fade for 120 ms.
         await page.waitForTimeout(200);
         const file = `${name}-${size}-${theme}-${language}`;
-        await page.screenshot({ path: join(out, `${file}.png`), fullPage: size === 'phone' });
+        await page.screenshot({ path: join(out, `${file}.png`), fullPage: size !== 'desk' });
         if (fixed || language === 'de') found.push(...(await violations(page)).map((v) => `${file}: ${v}`));
       }
-      found.push(...(await measured(page, size === 'phone')).map((v) => `${name}-${size}-${language}: ${v}`));
+      found.push(...(await measured(page, size !== 'desk')).map((v) => `${name}-${size}-${language}: ${v}`));
     }
   }
   if (!fixed) await speak(page, 'en');

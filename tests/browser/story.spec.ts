@@ -5,7 +5,7 @@
  * Real programs, real clips, real Chromium. Each step asserts what its person would see or what lies on the disk.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { type Browser, type Page, expect, test } from '@playwright/test';
@@ -13,6 +13,7 @@ import { type Browser, type Page, expect, test } from '@playwright/test';
 import { download, draw, endSession, logIn, newPage, openBrowser, replayWithReason, takeCall } from './people.ts';
 import { frameNumber } from './pictures.ts';
 import { type Glasses, Programs, binaries, root } from './programs.ts';
+import { hears, mediaBytes } from './signs.ts';
 
 const pictures = join(root, 'tests/out/story');
 
@@ -51,7 +52,7 @@ test('a leaking pump is repaired from afar, and it can be proven', async () => {
     await expect(expert.getByText(/has not answered the question about recording/)).toBeVisible();
     await expect.poll(async () => (await pump.state())['screen']).toBe('consent');
     expect(await videoWidth(expert)).toBe(0);
-    expect(mediaBytes()).toBe(0);
+    expect(mediaBytes(programs)).toBe(0);
     await look(expert, 'waiting-for-answer');
     writeFileSync(join(pictures, 'hud-consent.png'), pump.picture());
   });
@@ -64,7 +65,7 @@ test('a leaking pump is repaired from afar, and it can be proven', async () => {
     const first = await eventually(() => frameNumber(expert.getByTestId('live-video')));
     await expect.poll(() => frameNumber(expert.getByTestId('live-video'))).not.toBe(first);
     await expect(expert.getByTestId('recording-pill')).toHaveText(/Recording \d/);
-    await expect.poll(mediaBytes).toBeGreaterThan(0);
+    await expect.poll(() => mediaBytes(programs)).toBeGreaterThan(0);
     await expect.poll(() => hears(expert), 'the expert hears the technician').toBe(true);
     await look(wear, 'wear');
   });
@@ -173,8 +174,8 @@ test('a leaking pump is repaired from afar, and it can be proven', async () => {
     await expect(expert.getByTestId('receipt-state').first()).toHaveText(/Refused/);
     await endSession(expert, 'Still open');
     expect(caseOf(expert)).not.toBe(pumpCase);
-    expect(mediaBytes(pumpCase), 'the recorded case has its fragments under its id').toBeGreaterThan(0);
-    expect(mediaBytes(caseOf(expert))).toBe(0);
+    expect(mediaBytes(programs, pumpCase), 'the recorded case has its fragments under its id').toBeGreaterThan(0);
+    expect(mediaBytes(programs, caseOf(expert))).toBe(0);
   });
 
   let bundle = '';
@@ -313,30 +314,6 @@ function videoWidth(page: Page): Promise<number> {
   return page.evaluate(() => document.querySelector<HTMLVideoElement>('[data-testid=live-video]')?.videoWidth ?? 0);
 }
 
-/** Does any sound come out of the page? Asks the media elements, which carry the voices. */
-function hears(page: Page): Promise<boolean> {
-  return page.evaluate(async () => {
-    const context = new AudioContext();
-    let loudest = 0;
-    for (const element of document.querySelectorAll<HTMLMediaElement>('audio, video')) {
-      const live = element.srcObject as MediaStream | null;
-      const stream =
-        live ?? (element as HTMLMediaElement & { captureStream(): MediaStream }).captureStream();
-      if (stream.getAudioTracks().length === 0) continue;
-      const analyser = context.createAnalyser();
-      context.createMediaStreamSource(stream).connect(analyser);
-      const samples = new Float32Array(analyser.fftSize);
-      for (let i = 0; i < 20; i++) {
-        await new Promise((done) => setTimeout(done, 50));
-        analyser.getFloatTimeDomainData(samples);
-        loudest = Math.max(loudest, ...samples.map(Math.abs));
-      }
-    }
-    await context.close();
-    return loudest > 0.01;
-  });
-}
-
 /** Root mean square of the loudest tenth of a second. */
 function loudness(samples: Float32Array): number {
   let best = 0;
@@ -350,17 +327,6 @@ function loudness(samples: Float32Array): number {
 /** The case a page shows. */
 function caseOf(page: Page): string {
   return new URL(page.url()).pathname.split('/')[2] ?? '';
-}
-
-/** Bytes of media fragments on the archivist's disk, of one case or of all. */
-function mediaBytes(ofCase = ''): number {
-  const count = (folder: string): number =>
-    readdirSync(folder, { withFileTypes: true }).reduce((sum, entry) => {
-      const path = join(folder, entry.name);
-      if (entry.isDirectory()) return sum + count(path);
-      return path.includes(ofCase) && /fragments/.test(path) ? sum + statSync(path).size : sum;
-    }, 0);
-  return count(join(programs.folder, 'archivist'));
 }
 
 async function eventually<T>(ask: () => Promise<T | null>): Promise<T> {

@@ -50,7 +50,7 @@ async fn wrong_passwords_are_refused_in_both_languages_and_then_slowed_down() {
     assert_eq!((wrong.status, wrong.code.as_str()), (401, "wrong_login"));
     assert!(is_a_sentence_with_a_remedy(&wrong.message), "{}", wrong.message);
     // Nobody learns whether an account exists; a technician's has no password at all.
-    for user in ["nobody", "technician", ""] {
+    for user in ["nobody", "technician1", ""] {
         let other = login(user, PASSWORD, "de-AT").await.unwrap_err();
         assert_eq!(other.code, "wrong_login", "{user}");
         assert!(other.message.contains("passen nicht zusammen"), "{}", other.message);

@@ -45,11 +45,12 @@ class App {
     this.link.start();
   }
 
-  async logout(): Promise<void> {
+  /** `next`: where who logs in then wants to go. */
+  async logout(next = ''): Promise<void> {
     this.link.stop();
     await api.logout().catch(() => {});
     this.me = null;
-    go('/login');
+    go(next ? `/login?next=${encodeURIComponent(next)}` : '/login');
   }
 
   /** The server no longer knows this login. */

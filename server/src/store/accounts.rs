@@ -119,6 +119,12 @@ pub async fn by_user(pool: &SqlitePool, user: &str) -> Result<Option<Account>, E
     row.as_ref().map(read).transpose()
 }
 
+/// Is there such a user, with a password?
+pub async fn may_log_in(pool: &SqlitePool, user: &str) -> Result<bool, Error> {
+    let row = sqlx::query("select 1 from accounts where user = ? and password is not null");
+    Ok(row.bind(user).fetch_optional(pool).await?.is_some())
+}
+
 pub async fn by_id(pool: &SqlitePool, id: AccountId) -> Result<Option<Account>, Error> {
     let row = sqlx::query("select * from accounts where id = ?").bind(id.to_string()).fetch_optional(pool).await?;
     row.as_ref().map(read).transpose()

@@ -107,6 +107,36 @@ async fn a_technician_sees_own_cases_only_and_the_archivist_none() {
 }
 
 #[tokio::test]
+async fn a_technician_in_a_browser_may_what_the_glasses_may_and_no_more() {
+    let world = World::start().await;
+    let sofia = world.login("technician").await;
+    let assets = json_of(sofia.get("/api/v1/registers").await).await;
+    assert!(assets["assets"].as_array().is_some_and(|list| list.iter().any(|a| a["id"] == "p-204")));
+    let case = world.case(&sofia).await;
+    let mut live = sofia.connect().await;
+    let mut author = live.enter(case).await;
+    let session = Some(SessionId(Uuid::now_v7()));
+    for (kind, payload) in [(kind::CARD, &b"{}"[..]), (kind::MESSAGE, &b"{}"[..])] {
+        live.commit(&author.say(kind, None, payload)).await.expect("a member writes");
+    }
+    live.commit(&author.bare(kind::SESSION_CALLED, session)).await.expect("calls");
+    for kind in [kind::NOTICE_SHOWN, kind::CONSENT_CALL_ONLY, kind::CONSENT_RECORD] {
+        live.commit(&author.bare(kind, session)).await.expect("answers, and takes it back");
+    }
+    for kind in [kind::SNAPSHOT, kind::INSTRUCTION, kind::RECORDING_STARTED, kind::VIEWED, kind::EXPORTED] {
+        assert_eq!(
+            live.commit(&author.bare(kind, session)).await.expect_err("not theirs to write").code,
+            "forbidden",
+            "{kind}"
+        );
+    }
+    live.commit(&author.bare(kind::SESSION_ENDED, session)).await.expect("ends");
+    let body = json!({ "event": Uuid::now_v7(), "verb": "replay" });
+    let (status, error) = error_of(sofia.post(&format!("/api/v1/cases/{case}/grants"), body).await).await;
+    assert_eq!((status, error.code.as_str()), (403, "forbidden"));
+}
+
+#[tokio::test]
 async fn an_unknown_case_and_one_that_is_not_yours_get_the_same_answer() {
     let world = World::start().await;
     let mara = world.pair("helmet-1").await;

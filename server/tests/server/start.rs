@@ -74,6 +74,15 @@ async fn seeding_again_keeps_people_and_paired_devices_and_renews_unused_codes()
 }
 
 #[tokio::test]
+async fn a_technician_of_an_earlier_demo_gets_the_password_that_is_printed() {
+    let world = World::start().await;
+    let earlier = ["admin", "add-user", "technician", "--name", "Mara Krüger", "--role", "technician", "--no-password"];
+    assert!(world.program(&earlier).output().expect("runs").status.success());
+    assert!(world.program(&["admin", "seed-demo"]).output().expect("runs").status.success());
+    world.login("technician").await;
+}
+
+#[tokio::test]
 async fn an_administrator_makes_accounts_from_the_shell() {
     let world = World::start().await;
     let add = |password: &str| {

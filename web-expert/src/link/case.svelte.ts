@@ -32,6 +32,8 @@ export interface Draft {
   payload?: unknown;
   attachments?: Sealed[];
   clear?: AuthorFields['clear'];
+  /** When it happened, server UTC ms; now, unless said. */
+  at_ms?: number;
 }
 
 export class CommitError extends Error {
@@ -188,12 +190,13 @@ export class OpenCase {
     const fields: AuthorFields = {
       v: 1,
       case: this.id,
-      id: newEventId(now),
+      // A time-sorted id would tell a receipt's exact time.
+      id: draft.kind === KIND.receipt ? newId() : newEventId(now),
       kind: draft.kind,
       author,
       device,
       device_seq: ++this.#deviceSeq,
-      captured_at_ms: draft.kind === KIND.receipt ? coarse(now) : now,
+      captured_at_ms: draft.kind === KIND.receipt ? coarse(now) : (draft.at_ms ?? now),
     };
     if (draft.session) fields.session = draft.session;
     if (draft.payload !== undefined) {

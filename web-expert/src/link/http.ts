@@ -16,6 +16,12 @@ export interface Me {
   device_key_known?: boolean;
 }
 
+export interface Registers {
+  customers: { id: string; name: string }[];
+  sites: { id: string; customer: string; name: string }[];
+  assets: { id: string; site: string; name: string; serial: string }[];
+}
+
 export type HttpProblem =
   | { why: 'offline' }
   | { why: 'refused'; status: number; error: ApiError; retryAfterSeconds: number | null };
@@ -43,6 +49,8 @@ export const api = {
       'GET',
       `/api/v1/cases?limit=50${after ? `&after=${encodeURIComponent(after)}` : ''}`,
     ),
+  registers: () => json<Registers>('GET', '/api/v1/registers'),
+  openCase: (language: string, asset?: string) => json<CaseSummary>('POST', '/api/v1/cases', { language, ...(asset ? { asset } : {}) }),
   grant: (caseId: string, event: string, verb: 'replay' | 'export') =>
     json<{ grant: string; expires_ms: number }>('POST', `/api/v1/cases/${caseId}/grants`, { event, verb }),
   item: (caseId: string, digest: string) => bytes(`/api/v1/cases/${caseId}/items/${digest}`),

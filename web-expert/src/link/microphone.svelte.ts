@@ -1,4 +1,4 @@
-// The expert's microphone: asked for once, quiet until a key is held or it is left open.
+// A person's microphone: asked for once. An expert's is quiet until a key is held or it is left open; a technician's is open.
 //
 // Owns: the track, its level, which device, push-to-talk. A refusal is a state, not an error: listening goes on.
 // Never: sends (rtc.svelte.ts).
@@ -14,7 +14,7 @@ const LEVEL_MS = 100;
 export class Microphone {
   state: MicState = $state('off');
   /** Left open rather than push-to-talk. */
-  open: boolean = $state(localStorage.getItem(KEPT) === 'open');
+  open: boolean = $state(true);
   held = $state(false);
   /** 0..1 of what goes out; 0 while nothing does. */
   level = $state(0);
@@ -29,6 +29,11 @@ export class Microphone {
   #ear: MediaStreamTrack | null = null;
   #listeners = 0;
   #timer = 0;
+
+  /** `kept`: how one talks is remembered in this browser. */
+  constructor(private readonly kept = true) {
+    if (kept) this.open = localStorage.getItem(KEPT) === 'open';
+  }
 
   /** Does sound go out right now? */
   get live(): boolean {
@@ -68,7 +73,7 @@ export class Microphone {
 
   setOpen(open: boolean): void {
     this.open = open;
-    localStorage.setItem(KEPT, open ? 'open' : 'ptt');
+    if (this.kept) localStorage.setItem(KEPT, open ? 'open' : 'ptt');
     this.#apply();
   }
 

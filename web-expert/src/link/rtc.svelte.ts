@@ -1,7 +1,7 @@
-// Media of one session: answers the server's offers, sends the microphone, hands out pictures and voices.
+// Media of one session: answers the server's offers, sends microphone and camera, hands out pictures and voices.
 //
 // Owns: the PeerConnection, its restarts, the pointer channel, who speaks. Never: decides whether media may flow (the server does).
-// Elsewhere: frames of the picture (live/frames.ts), the microphone (microphone.svelte.ts).
+// Elsewhere: frames of the picture (live/frames.ts), the microphone (microphone.svelte.ts), the camera (field/camera.svelte.ts).
 
 import type { ServerMessage } from '@bindings/command';
 import type { PointerMessage } from '@bindings/payload';
@@ -12,7 +12,19 @@ import type { LiveLink } from './live.svelte';
 import type { Microphone } from './microphone.svelte';
 import { doubling, type RetryPolicy } from './retry';
 
-export type RtcState = 'idle' | 'joining' | 'connected' | 'broken';
+/** `replaced`: another window of the same person has taken the place. */
+export type RtcState = 'idle' | 'joining' | 'connected' | 'broken' | 'replaced';
+
+/** A camera whose picture goes out as `main`. Its track may come later and change. */
+export interface CameraSource {
+  readonly track: MediaStreamTrack | null;
+  readonly asking: boolean;
+  /** Of the picture as it is sent, pixels. */
+  readonly size: { width: number; height: number };
+}
+
+/** What this page publishes: one track of each source at most. */
+type Source = 'voice' | 'main';
 
 /** The label and limit of the contract (signal.rs). */
 const POINTER_CHANNEL = 'pointer';
@@ -57,7 +69,8 @@ export class RtcSession {
   #histories = new Map<string, FrameHistory>();
   #channel: RTCDataChannel | null = null;
   #lines = new Map<string, Line>();
-  #voice: TrackInfo | null = null;
+  #own: TrackInfo[] = [];
+  #allowed = true;
   #attempt = 0;
   #timers: number[] = [];
   #watchdog = 0;
@@ -71,6 +84,8 @@ export class RtcSession {
     private readonly caseId: string,
     private readonly session: string,
     private readonly mic: Microphone,
+    /** Only a technician has one. With it, another window that takes the place keeps it. */
+    private readonly camera: CameraSource | null = null,
     private readonly policy: RetryPolicy = doubling(),
   ) {}
 
@@ -105,10 +120,22 @@ export class RtcSession {
     this.state = 'idle';
   }
 
-  /** The microphone came or went: join again with the tracks there are now. */
+  /** A microphone or camera came, went or changed: join again when the number of tracks is another. */
   republish(): void {
-    if (this.#wanted && (this.#voice !== null) !== this.#speaks) this.#join();
-    else void this.#sendVoice();
+    if (this.#wanted && String(this.#sources()) !== String(this.#own.map((o) => o.source))) this.#join();
+    else void this.#sendTracks();
+  }
+
+  /** After another window took the place: here again. */
+  retake(): void {
+    if (this.state === 'replaced') this.#join();
+  }
+
+  /** May picture and voice leave? Until then their lines stand and carry nothing. */
+  allow(on: boolean): void {
+    if (this.#allowed === on) return;
+    this.#allowed = on;
+    void this.#sendTracks();
   }
 
   /** Unordered and unreliable: gone is gone. */
@@ -124,43 +151,44 @@ export class RtcSession {
     return (await this.#pc?.getStats().catch(() => null)) ?? null;
   }
 
-  /** A voice is announced while its microphone is still being asked for: its sound follows without another offer. */
-  get #speaks(): boolean {
-    return this.mic.track !== null || this.mic.state === 'asking';
+  /** A track is announced while its device is still being asked for: it follows without another offer. */
+  #sources(): Source[] {
+    const sources: Source[] = [];
+    if (this.mic.track || this.mic.state === 'asking') sources.push('voice');
+    if (this.camera?.track || this.camera?.asking) sources.push('main');
+    return sources;
+  }
+
+  #announce(source: Source): TrackInfo {
+    const picture = source === 'main';
+    const { width, height } = picture ? this.camera!.size : { width: 0, height: 0 };
+    return { track: newId(), source, codec: picture ? 'vp8' : 'opus', clock_offset_us: this.link.clock.offset_us, width, height };
   }
 
   #join(): void {
     if (!this.#wanted) return;
     this.#drop();
     this.state = 'joining';
-    this.#voice = this.#speaks
-      ? {
-          track: newId(),
-          source: 'voice',
-          codec: 'opus',
-          clock_offset_us: this.link.clock.offset_us,
-          width: 0,
-          height: 0,
-        }
-      : null;
+    this.#own = this.#sources().map((source) => this.#announce(source));
     this.link.send({
       type: 'rtc_join',
       case: this.caseId,
       session: this.session,
-      publish: this.#voice ? [this.#voice] : [],
+      publish: this.#own,
     });
     this.#watch();
   }
 
   /** A leg outlives its socket: media go on unless the server no longer counts us among its legs. */
   #reopened(): void {
+    if (this.state === 'replaced') return;
     if (this.state !== 'connected') {
       this.#join();
       return;
     }
     const before = this.legs;
     window.setTimeout(() => {
-      if (this.#wanted && this.legs === before) this.#join();
+      if (this.#wanted && this.legs === before && this.state !== 'replaced') this.#join();
     }, LEGS_TIMEOUT_MS);
   }
 
@@ -172,11 +200,18 @@ export class RtcSession {
   }
 
   #again(): void {
-    if (!this.#wanted) return;
+    if (!this.#wanted || this.state === 'replaced') return;
     this.state = 'broken';
     this.#attempt++;
     clearTimeout(this.#watchdog);
     this.#watchdog = window.setTimeout(() => this.#join(), this.policy.delay(this.#attempt));
+  }
+
+  /** Two windows that each take the place back would never rest. */
+  #yield(): void {
+    clearTimeout(this.#watchdog);
+    this.#drop();
+    this.state = 'replaced';
   }
 
   #drop(): void {
@@ -192,7 +227,7 @@ export class RtcSession {
   }
 
   #received(m: ServerMessage): void {
-    if (!('session' in m) || m.session !== this.session) return;
+    if (!('session' in m) || m.session !== this.session || this.state === 'replaced') return;
     if (m.type === 'rtc_offer') {
       const { offer } = m;
       // Offers are answered one after the other.
@@ -201,6 +236,7 @@ export class RtcSession {
         this.#again();
       });
     } else if (m.type === 'rtc_legs') this.legs = m.legs;
+    else if (m.type === 'rtc_closed' && m.reason === 'replaced' && this.camera) this.#yield();
     else if (m.type === 'rtc_closed') this.#again();
     else if (m.type === 'refused' && !m.id && this.state === 'joining') this.#again();
   }
@@ -213,9 +249,10 @@ export class RtcSession {
     if (pc !== this.#pc) return;
     for (const line of offer.uplink) {
       const t = pc.getTransceivers().find((x) => x.mid === line.mid);
-      if (t && line.info.track === this.#voice?.track) {
+      const own = this.#own.find((o) => o.track === line.info.track);
+      if (t && own) {
         t.direction = 'sendonly';
-        await t.sender.replaceTrack(this.mic.track);
+        await t.sender.replaceTrack(this.#trackOf(own));
       }
     }
     const down = new Set(offer.downlink.map((l) => l.mid));
@@ -227,6 +264,7 @@ export class RtcSession {
     const sdp = pc.localDescription?.sdp ?? '';
     this.link.send({ type: 'rtc_answer', session: this.session, answer: { rev: offer.rev, sdp } });
     this.#showDownlinks(offer);
+    if (this.camera) await this.#keepResolution(pc);
   }
 
   #connection(iceServers: RTCIceServer[]): RTCPeerConnection {
@@ -280,10 +318,27 @@ export class RtcSession {
     this.downlinks = now;
   }
 
-  async #sendVoice(): Promise<void> {
-    const line = [...this.#lines.values()].find((l) => l.info.track === this.#voice?.track);
-    const t = this.#pc?.getTransceivers().find((x) => x.mid === line?.mid);
-    await t?.sender.replaceTrack(this.mic.track).catch(() => {});
+  #trackOf(own: TrackInfo): MediaStreamTrack | null {
+    if (!this.#allowed) return null;
+    return own.source === 'main' ? (this.camera?.track ?? null) : this.mic.track;
+  }
+
+  async #sendTracks(): Promise<void> {
+    for (const own of this.#own) {
+      const line = [...this.#lines.values()].find((l) => l.info.track === own.track);
+      const t = this.#pc?.getTransceivers().find((x) => x.mid === line?.mid);
+      await t?.sender.replaceTrack(this.#trackOf(own)).catch(() => {});
+    }
+  }
+
+  /** On a thin line fewer pictures help more than blurred ones: an expert reads type plates. */
+  async #keepResolution(pc: RTCPeerConnection): Promise<void> {
+    const sender = pc.getTransceivers().find((t) => t.mid && this.#lines.get(t.mid)?.info.source === 'main')?.sender;
+    if (!sender) return;
+    const p = sender.getParameters() as RTCRtpSendParameters & { degradationPreference?: string };
+    p.degradationPreference = 'maintain-resolution';
+    // A browser that does not know it chooses by itself.
+    await sender.setParameters(p).catch(() => {});
   }
 
   #pointed(text: string): void {

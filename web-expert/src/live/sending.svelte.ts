@@ -1,18 +1,18 @@
 // Instructions on their way into the log, with their pictures: kept while recording is allowed, else relayed through memory.
 //
-// Owns: what was sent in this tab and how far it got, pictures that came by relay. Never: draws, freezes.
-// Elsewhere: who may record (protocol/session.ts), sealing and commits (link/case.svelte.ts).
+// Owns: what was sent in this tab and how far it got. Never: draws, freezes.
+// Elsewhere: pictures that come by relay (relayed.svelte.ts), who may record (protocol/session.ts), sealing and commits (link/case.svelte.ts).
 
 import type { Instruction } from '@bindings/payload';
 import { app } from '../app.svelte';
 import { CommitError, type OpenCase } from '../link/case.svelte';
-import { toBase64, type Bytes } from '../protocol/bytes';
-import { openChecked, seal, type Sealed } from '../protocol/item';
+import { toBase64 } from '../protocol/bytes';
+import { seal, type Sealed } from '../protocol/item';
 import { KIND } from '../protocol/kind';
-import { readRelay, writeRelay } from '../protocol/relay';
+import { writeRelay } from '../protocol/relay';
 import { mayRecord } from '../protocol/session';
-import { sniff } from '../ui/pictures';
 import { fitting } from './frames';
+import { Relayed } from './relayed.svelte';
 
 /** A relayed picture travels in one live message of at most 256 KiB, as base64: sealed it may have this much. */
 const MAX_RELAY_BYTES = 160 * 1024;
@@ -31,22 +31,21 @@ export interface Outgoing {
 
 export class Sending {
   outgoing: Outgoing[] = $state([]);
-  /** Pictures that came by relay: instruction → object URL. */
-  relayed: Record<string, string> = $state({});
-
-  #off: () => void;
+  readonly #relays: Relayed;
   /** The picture that stands still now, already on the server: sealed, and nobody but this page has its key. */
   #ahead: { picture: Blob; sealed: Promise<Sealed> } | null = null;
 
   constructor(private readonly open: OpenCase) {
-    this.#off = app.link.listen((m) => {
-      if (m.type === 'relayed' && m.case === open.id) void this.#relayed(m.item);
-    });
+    this.#relays = new Relayed(open.id);
+  }
+
+  /** Pictures that came by relay: instruction → object URL. */
+  get relayed(): Record<string, string> {
+    return this.#relays.pictures;
   }
 
   close(): void {
-    this.#off();
-    for (const url of Object.values(this.relayed)) URL.revokeObjectURL(url);
+    this.#relays.close();
     for (const o of this.outgoing) URL.revokeObjectURL(o.url);
   }
 
@@ -125,18 +124,5 @@ export class Sending {
       app.link.send({ type: 'relay', case: this.open.id, session, item });
     }
     return id;
-  }
-
-  async #relayed(item: { digest: string; key?: string; bytes?: string }): Promise<void> {
-    if (!item.key || !item.bytes) return;
-    try {
-      const raw = Uint8Array.from(atob(item.bytes), (c) => c.charCodeAt(0)) as Bytes;
-      const read = readRelay(await openChecked(item.digest, item.key, raw));
-      if (!read || this.relayed[read.head.instruction]) return;
-      const blob = new Blob([read.picture], { type: sniff(read.picture) });
-      this.relayed[read.head.instruction] = URL.createObjectURL(blob);
-    } catch {
-      // Not readable: the instruction stands without its picture.
-    }
   }
 }

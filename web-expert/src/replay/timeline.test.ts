@@ -87,6 +87,17 @@ describe('lanes', () => {
     expect(frameAt(lane, 9)).toBeNull();
   });
 
+  it('finds a frame of a browser, whose 32 bits ran over between two fragments', () => {
+    const wrap = 2 ** 32;
+    const { lanes } = line(
+      segment({ rtp_start: wrap - 180_000, rtp_end: wrap }),
+      segment({ rtp_start: wrap, rtp_end: wrap + 180_000, start_us: 1_012_000_000 }),
+    );
+    expect(timeOfFrame(lanes, { track: 'main', rtp: wrap - 90_000 })).toBe(11);
+    expect(timeOfFrame(lanes, { track: 'main', rtp: 45_000 })).toBe(12.5);
+    expect(timeOfFrame(lanes, { track: 'main', rtp: 180_000 })).toBeNull();
+  });
+
   it('draws loudness where something was recorded, and only there', () => {
     const columns = loudness(two.lanes[1]!, 60, 60);
     expect(columns.slice(9, 13)).toEqual([null, 1, 1, 1]);

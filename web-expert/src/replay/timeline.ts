@@ -11,6 +11,9 @@ const RUN_S = 300;
 /** Silence between fragments shorter than this is no gap for the eye, s. */
 const SMALL_GAP_S = 0.25;
 
+/** RTP time as it travels has 32 bits. */
+const WRAP = 2 ** 32;
+
 export interface Piece {
   segment: Segment;
   /** Seconds on the line. */
@@ -176,10 +179,12 @@ export function stepFrame(lane: Lane, t: number, by: 1 | -1): number | null {
 /** Where the frame of an instruction lies; null when it was not recorded. */
 export function timeOfFrame(lanes: readonly Lane[], frame: FrameId): number | null {
   for (const lane of lanes) {
-    const p = lane.pieces.find(
-      (x) => x.segment.body.info.track === frame.track && frame.rtp >= x.segment.body.rtp_start && frame.rtp < x.segment.body.rtp_end,
-    );
-    if (p) return p.from + (frame.rtp - p.segment.body.rtp_start) / p.rate;
+    for (const p of lane.pieces) {
+      const { info, rtp_start, rtp_end } = p.segment.body;
+      // A browser's track has no base: who marks knows its 32 bits only, the archive counts on beyond them.
+      const since = info.rtp_base === undefined ? (((frame.rtp - rtp_start) % WRAP) + WRAP) % WRAP : frame.rtp - rtp_start;
+      if (info.track === frame.track && since >= 0 && since < rtp_end - rtp_start) return p.from + since / p.rate;
+    }
   }
   return null;
 }

@@ -3,11 +3,14 @@
 export type Route =
   | { page: 'login'; next: string }
   | { page: 'cases' }
+  | { page: 'field'; id: string | null }
   | { page: 'case' | 'live' | 'replay'; id: string; at_s: number | null; session: string | null }
   | { page: 'unknown' };
 
 const UUID = '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}';
 const CASE = new RegExp(`^/cases/(${UUID})(?:/(live|replay))?/?$`);
+
+const FIELD = new RegExp(`^/field(?:/(${UUID}))?$`);
 
 export function parse(url: URL): Route {
   const path = url.pathname.replace(/\/+$/, '') || '/';
@@ -17,6 +20,8 @@ export function parse(url: URL): Route {
     // Only to ourselves: another site must not be reachable through our login.
     return { page: 'login', next: /^\/(?!\/)/.test(next) ? next : '/cases' };
   }
+  const field = FIELD.exec(path);
+  if (field) return { page: 'field', id: field[1] ?? null };
   const m = CASE.exec(path);
   if (!m) return { page: 'unknown' };
   const t = url.searchParams.get('t');

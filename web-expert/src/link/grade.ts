@@ -1,0 +1,16 @@
+// A leg in one word: the same on the expert's page and on the technician's phone.
+
+import type { Leg } from '@bindings/signal';
+
+export type Grade = 'none' | 'measuring' | 'bad' | 'poor' | 'good';
+
+/** Poor from 10 % loss or 1000 ms (PRODUCT.md, rule 7); weak well before. */
+export function gradeOf(leg: Leg | null, rtt: number | null, away = false): Grade {
+  if (away) return 'none';
+  if (leg === null) return 'measuring';
+  if (!leg.connected) return 'none';
+  const loss = Math.max(leg.loss_up_pct, leg.loss_down_pct);
+  return loss > 10 || (rtt ?? 0) > 1000 ? 'bad' : loss > 2 || (rtt ?? 0) > 250 ? 'poor' : 'good';
+}
+
+export const BARS: Record<Grade, number> = { measuring: 0, none: 0, bad: 1, poor: 2, good: 4 };
