@@ -188,6 +188,8 @@ pub struct Core {
     legs: Vec<Leg>,
     notice: Option<Notice>,
     notice_page: usize,
+    /// Foreign clients the wearer was told of after the answer.
+    told_of: Vec<Pseudonym>,
     instructions: Instructions,
     drawing: Option<(Pseudonym, i64)>,
     pointing: Option<Pointing>,
@@ -225,6 +227,7 @@ impl Core {
             legs: Vec::new(),
             notice: None,
             notice_page: 0,
+            told_of: Vec::new(),
             instructions: Instructions::default(),
             drawing: None,
             pointing: None,
@@ -297,7 +300,7 @@ impl Core {
                 }
             }
         }
-        self.settle(&mut todo);
+        self.settle(now_ms, &mut todo);
         todo
     }
 
@@ -380,7 +383,7 @@ impl Core {
             }
             Word::Tap | Word::Hold => {}
         }
-        self.settle(&mut todo);
+        self.settle(now_ms, &mut todo);
         Ok(todo)
     }
 
