@@ -5,6 +5,7 @@ Never: WebRTC; that is aiortc's and GStreamer's own.
 """
 
 import json
+import os
 import sys
 import threading
 import urllib.error
@@ -47,7 +48,8 @@ def post(address, token, offer):
             return reply.read().decode(), resource
     except urllib.error.HTTPError as e:
         say(status=e.code, error=e.read().decode())
-        sys.exit(1)
+        # Other threads would keep the program running.
+        os._exit(1)
 
 
 def delete(resource, token):

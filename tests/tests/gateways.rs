@@ -17,7 +17,7 @@ use lotse_protocol::{
     policy::Role,
     signal::TrackSource,
 };
-use lotse_tests::{Draft, Person, World, clip, eventually, media::Leg, person, program::root, secs};
+use lotse_tests::{Draft, Person, World, clip, eventually, media::Leg, person, program::root};
 use lotse_verify::report::Verdict;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -67,7 +67,18 @@ impl Foreign {
 
     async fn says<T>(&self, what: &str, fits: impl Fn(&Value) -> Option<T>) -> T {
         let what = format!("{}: {what}", self.name);
-        eventually(&what, PATIENCE, async || self.said.lock().unwrap().iter().find_map(&fits)).await
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let (found, last) = {
+                let said = self.said.lock().unwrap();
+                (said.iter().find_map(&fits), said.last().cloned())
+            };
+            if let Some(found) = found {
+                return found;
+            }
+            assert!(tokio::time::Instant::now() < end, "{what}. It last said {last:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     async fn is_connected(&self) {

@@ -78,10 +78,30 @@ pub(crate) fn read(sdp: &str, publishes: bool) -> Result<Offered, SfuError> {
     if lines.len() > 1 && !lines.iter().all(|line| bundled(&line.mid)) {
         return Err(refused("its lines are not bundled. Offer them in one BUNDLE group (max-bundle)."));
     }
-    // The client's checks tell where it is, whatever it wrote.
-    let kept = |line: &&str| !line.starts_with("a=candidate:") && line.trim_end() != "a=end-of-candidates";
-    let sdp = sdp.lines().filter(kept).flat_map(|line| [line.trim_end(), "\r\n"]).collect();
-    Ok(Offered { lines, sdp })
+    let first = bundle.and_then(|mids| mids.split_whitespace().next());
+    let tagged = lines.iter().position(|line| Some(line.mid.as_str()) == first).unwrap_or(0);
+    Ok(Offered { sdp: settled(sdp, tagged), lines })
+}
+
+/// The offer as the core takes it. The client's checks tell where it is, whatever it wrote; and of a bundle the names of the tagged line
+/// count (RFC 9143, 7.3.1), while some clients give each line its own, or port 0 until it is accepted.
+fn settled(sdp: &str, tagged: usize) -> String {
+    let mut sections = 0usize;
+    let mut out = String::with_capacity(sdp.len());
+    for line in sdp.lines().map(str::trim_end) {
+        sections += usize::from(line.starts_with("m="));
+        let names = ["a=ice-ufrag:", "a=ice-pwd:"].iter().any(|name| line.starts_with(name));
+        let other = names && sections > 0 && sections != tagged + 1;
+        if other || line.starts_with("a=candidate:") || line == "a=end-of-candidates" {
+            continue;
+        }
+        match line.strip_prefix("m=").and_then(|media| media.split_once(" 0 ")) {
+            Some((kind, rest)) if !kind.contains(' ') => out.extend(["m=", kind, " 9 ", rest]),
+            _ => out.push_str(line),
+        }
+        out.push_str("\r\n");
+    }
+    out
 }
 
 fn section(media: &str, attributes: &[&str], publishes: bool) -> Result<Line, SfuError> {
@@ -192,6 +212,11 @@ mod tests {
         assert_eq!((picture.mid.as_str(), picture.video, picture.ssrc), ("v", true, 8));
         assert_eq!(picture.codecs, [Codec::H264, Codec::Vp8], "in the client's order, packetization-mode 0 left out");
         assert!(!offered.sdp.contains("candidate"));
+        let apart = OFFER
+            .replace("a=mid:v", "a=mid:v\r\na=ice-ufrag:other\r\na=ice-pwd:other\r\na=bundle-only")
+            .replace("m=video 9", "m=video 0");
+        let sdp = read(&apart, true).expect("lines with names of their own").sdp;
+        assert!(sdp.contains("a=ice-ufrag:u\r\n") && !sdp.contains("other") && sdp.contains("m=video 9 "), "{sdp}");
         assert!(read(&OFFER.replace("sendonly", "recvonly"), false).is_ok());
     }
 
