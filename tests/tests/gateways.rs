@@ -280,8 +280,12 @@ async fn two_foreign_watchers_see_and_hear_the_glasses_once_everybody_knows() {
     eventually("GStreamer reads the clip's numbers", PATIENCE, async || (gst.pictures().len() >= 8).then_some(()))
         .await;
     gst.says("it hears the wearer", |line| (line["voice"].as_u64()? > 300).then_some(())).await;
-    let watchers = glasses.state()["status"]["watchers"].clone();
-    assert!(watchers.to_string().contains("Control room") && watchers.to_string().contains("Supplier"), "{watchers}");
+    let read = |line: &Value, text: &str| line["texts"].to_string().contains(text);
+    assert!(glasses.shown().iter().any(|line| read(line, "Supplier")), "the wearer read its name");
+    eventually("the status line counts expert and both watchers", PATIENCE, async || {
+        read(&glasses.state(), "3 watching").then_some(())
+    })
+    .await;
 
     // Revoked: it ends within its time, and the log says so.
     let revoked = second["id"].as_str().unwrap();
