@@ -1,6 +1,6 @@
 // Measures and writes docs/BENCHMARKS.md.
 //
-// Usage: node tests/bench.mjs [forward] [recorder] [session] [drawing], by default all four. What is not measured now keeps the figures
+// Usage: node tests/bench.mjs [forward] [recorder] [capacity] [flood] [session] [drawing], by default all. What is not measured now keeps the figures
 // it was measured with last (tests/out/bench). LOTSE_BENCH_ROUNDS of forwarding (5), LOTSE_BENCH_MINUTES of the session (30).
 //
 // Owns: the page of figures. Never: asserts one.
@@ -10,7 +10,9 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join, resolve } from 'node:path';
 
+import { capacityPage, measureCapacity } from './bench/capacity.mjs';
 import { drawingPage } from './bench/drawing.mjs';
+import { floodPage, measureFlood } from './bench/flood.mjs';
 import { forwardPage, measureForward } from './bench/forward.mjs';
 import { measureRecorder, recorderPage } from './bench/recorder.mjs';
 import { sessionPage } from './bench/session.mjs';
@@ -33,6 +35,8 @@ function measureInBrowser(test, figures) {
 const parts = {
   forward: [() => measureForward(root, Number(process.env.LOTSE_BENCH_ROUNDS ?? 5)), forwardPage],
   recorder: [() => measureRecorder(root), recorderPage],
+  capacity: [() => measureCapacity(root), capacityPage],
+  flood: [() => measureFlood(root), floodPage],
   session: [() => measureInBrowser('browser/bench.ts', 'tests/out/session/figures.json'), sessionPage],
   drawing: [() => measureInBrowser('browser/bench-drawing.ts', 'tests/out/bench/drawing.json'), drawingPage],
 };

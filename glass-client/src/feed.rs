@@ -198,11 +198,6 @@ impl Feed {
         lock(&self.inner.ring, |ring| ring.find(frame.rtp, how))?
     }
 
-    /// The newest frames of the ring, decodable.
-    pub fn newest(&self, n: usize) -> Vec<EncodedFrame> {
-        lock(&self.inner.ring, |ring| ring.newest(n)).unwrap_or_default()
-    }
-
     /// What the camera sees now, small; black while it is covered.
     pub fn picture(&self, width: usize, height: usize) -> Option<Rgba> {
         let frame = lock(&self.inner.latest, |l| l.clone())??;

@@ -91,13 +91,6 @@ impl Ring {
         Some(self.frames.range(key..=at).cloned().collect())
     }
 
-    /// All frames from the key frame before the last `n` frames on.
-    pub fn newest(&self, n: usize) -> Vec<EncodedFrame> {
-        let from = self.frames.len().saturating_sub(n);
-        let key = self.frames.iter().take(from + 1).rposition(|f| f.key).unwrap_or(0);
-        self.frames.range(key..).cloned().collect()
-    }
-
     pub fn clear(&mut self) {
         self.frames.clear();
         self.bytes = 0;
@@ -159,16 +152,6 @@ mod tests {
         (0..2_000).for_each(|i| ring.push(frame(i, i % 100 == 0)));
         assert_eq!(ring.find(500, Match::Exact), None);
         assert!(ring.size().0 <= 601, "{:?}", ring.size());
-    }
-
-    #[test]
-    fn the_newest_frames_can_be_decoded() {
-        let mut ring = Ring::default();
-        assert!(ring.newest(5).is_empty());
-        (0..130).for_each(|i| ring.push(frame(i, i % 50 == 0)));
-        let newest = ring.newest(40);
-        assert!(newest[0].key);
-        assert_eq!(newest.len(), 80, "from the key frame at 50 to the last at 129");
     }
 
     #[test]

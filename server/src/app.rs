@@ -44,8 +44,8 @@ const NEWS_QUEUE: usize = 1024;
 const HOUR: Duration = Duration::from_secs(3600);
 /// An upload that no event names is kept this long: longer than any device goes without a network between the two.
 const UNNAMED_KEPT_MS: i64 = 7 * 24 * 3_600_000;
-/// Passwords checked at once: argon2 takes 19 MiB each.
-const PASSWORD_CHECKS: usize = 2;
+/// One core for so many passwords checked at once, each 19 MiB and some 20 ms of a core: a storm of logins leaves half of the machine to calls.
+const CORES_A_CHECK: usize = 2;
 /// How long open answers may take at the end.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -123,6 +123,8 @@ pub async fn start(config: Config, stop: Stop) -> Result<Started, Error> {
     let (hub, hub_handle) = Hub::start(resumed, news, log_handle.clone(), media_in).await;
     tokio::spawn(hub.run());
     tokio::spawn(hourly(store.clone(), keys.clone()));
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let password_checks = (cores / CORES_A_CHECK).max(1);
     let app = Arc::new(App {
         tls,
         on_loopback: listen.ip().is_loopback(),
@@ -134,7 +136,7 @@ pub async fn start(config: Config, stop: Stop) -> Result<Started, Error> {
         sfu,
         limits: Limits::default(),
         tokens: Tokens::default(),
-        password_checks: Semaphore::new(PASSWORD_CHECKS),
+        password_checks: Semaphore::new(password_checks),
         archive: reqwest::Client::builder()
             .no_proxy()
             .connect_timeout(Duration::from_secs(3))

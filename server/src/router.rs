@@ -9,6 +9,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request},
+    handler::Handler as _,
     http::{HeaderName, HeaderValue, Method, Uri, header},
     middleware::{self, Next},
     response::Response,
@@ -18,7 +19,7 @@ use lotse_protocol::{
     envelope::GatewayWay,
     policy::{Relation, Role, Verb, allowed},
 };
-use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::{compression::CompressionLayer, set_header::SetResponseHeaderLayer};
 
 use crate::{
     app::App,
@@ -146,7 +147,8 @@ pub fn routes(app: Arc<App>) -> Router {
     router = router
         .route("/api/{*rest}", any(no_such_path))
         .method_not_allowed_fallback(wrong_method)
-        .fallback(pages::page)
+        // Pages only: what a case says is sealed, and secrets are not packed beside what a stranger may choose.
+        .fallback(pages::page.layer(CompressionLayer::new()))
         .layer(middleware::from_fn_with_state(app.clone(), caller::identify))
         .layer(middleware::from_fn_with_state(app.clone(), front::demand_tls))
         .layer(middleware::from_fn(error::render))

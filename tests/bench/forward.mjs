@@ -19,6 +19,9 @@ const RUNS = [
   ...['burst', 'even'].flatMap((pace) => [['ours', 10, pace], ['ours', 100, pace], ['janus1', 100, pace]]),
   ['janus1', 10, 'burst'],
   ['janus', 100, 'burst'],
+  // As many viewers in four rooms, on one worker and on two: what a core more gives.
+  ['ours', 25, 'burst', 4, 1],
+  ['ours', 25, 'burst', 4, 2],
 ];
 
 /** Each run in each round; all figures as the program printed them, and the load before. */
@@ -26,10 +29,10 @@ export function measureForward(root, rounds, seconds = 8) {
   const program = join(root, 'target/debug/examples/bench_forward');
   const root_first = process.getuid() === 0 ? [] : ['sudo'];
   const load = loadavg()[0];
-  const all = RUNS.map(([what, viewers, pace]) => ({ what, viewers, pace, rounds: [] }));
+  const all = RUNS.map(([what, viewers, pace, rooms = 1, workers = 1]) => ({ what, viewers, pace, rooms, workers, rounds: [] }));
   for (let round = 0; round < rounds; round++) {
     for (const run of all) {
-      const words = run.what === 'probe' ? ['probe'] : [run.what, String(run.viewers), String(seconds), '2', run.pace];
+      const words = run.what === 'probe' ? ['probe'] : [run.what, String(run.viewers), String(seconds), '2', run.pace, String(run.rooms), String(run.workers)];
       const [first, ...rest] = [...root_first, 'unshare', '--net', 'bash', '-ec', NAMESPACE, 'bash', program, ...words];
       const done = spawnSync(first, rest, { encoding: 'utf8' });
       if (done.status !== 0) throw new Error(`bench_forward ${words.join(' ')}: ${done.stderr}`);
@@ -43,7 +46,7 @@ export function measureForward(root, rounds, seconds = 8) {
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 
 export function forwardPage({ all, rounds, seconds, load, at }) {
-  const of = (what, viewers, pace) => all.find((r) => r.what === what && r.viewers === viewers && r.pace === pace);
+  const of = (what, viewers, pace) => all.find((r) => r.what === what && r.viewers === viewers && r.pace === pace && r.rooms === 1);
   const spread = (run, key, digits) => {
     const sorted = run.rounds.map((r) => r[key]).sort((a, b) => a - b);
     const say = (v) => v.toFixed(digits);
@@ -53,7 +56,8 @@ export function forwardPage({ all, rounds, seconds, load, at }) {
   const rows = all
     .filter((run) => run.what !== 'probe')
     .map((run) => {
-      const per = run.rounds.map((r) => ({ ...r, each: r.memory_mb / run.viewers }));
+      const per = run.rounds.map((r) => ({ ...r, each: r.memory_mb / run.viewers / run.rooms }));
+      const viewers = run.rooms === 1 ? run.viewers : `${run.rooms} rooms × ${run.viewers}, ${run.workers} worker${run.workers === 1 ? '' : 's'}`;
       const cells = [
         spread(run, 'cpu_us_per_packet', 2),
         spread(run, 'p50_ms', 2),
@@ -61,7 +65,7 @@ export function forwardPage({ all, rounds, seconds, load, at }) {
         spread(run, 'delivered_pct', 1),
         spread({ rounds: per }, 'each', 2),
       ];
-      return `| ${names[run.what]} | ${run.viewers} | ${run.pace} | ${cells.join(' | ')} |`;
+      return `| ${names[run.what]} | ${viewers} | ${run.pace} | ${cells.join(' | ')} |`;
     });
   const cpu = (what, viewers, pace) => median(of(what, viewers, pace).rounds.map((r) => r.cpu_us_per_packet));
   const probe = all.find((r) => r.what === 'probe');

@@ -2,7 +2,9 @@
 //!
 //! Owns: the bar code (tests/footage/barcode.json), putting VP8 packets together. Decoding is ffmpeg's.
 
-use std::{collections::BTreeMap, path::Path, process::Command};
+use std::{collections::BTreeMap, path::Path, process::Command, time::Duration};
+
+use bytes::Bytes;
 
 use crate::media::Got;
 
@@ -88,6 +90,53 @@ fn vp8(payload: &[u8]) -> Option<(bool, &[u8])> {
         at += usize::from(extended & 0x40 != 0) + usize::from(extended & 0x30 != 0);
     }
     Some((first & 0x10 != 0 && first & 0x07 == 0, payload.get(at..)?))
+}
+
+/// A part of a track as packets, from a key frame to the last picture before another, so that it can go round.
+pub struct Film {
+    /// Time since the first picture, and the payloads of its packets.
+    pictures: Vec<(Duration, Vec<Bytes>)>,
+    length: Duration,
+}
+
+impl Film {
+    /// The longest such part of what a leg has received of one VP8 track. `None`: no two key frames, or a hole between.
+    pub fn of(packets: &[Got]) -> Option<Self> {
+        let mut pictures: Vec<(u32, bool, Vec<Bytes>)> = Vec::new();
+        let mut last = None;
+        for p in packets {
+            if last.replace(p.seq).is_some_and(|l: u16| l.wrapping_add(1) != p.seq) {
+                pictures.clear();
+            }
+            let (begins, body) = vp8(&p.payload)?;
+            if begins {
+                pictures.push((p.timestamp, body.first().is_some_and(|b| b & 1 == 0), vec![]));
+            }
+            if let Some((_, _, payloads)) = pictures.last_mut() {
+                payloads.push(p.payload.clone());
+            }
+        }
+        let first = pictures.iter().position(|p| p.1)?;
+        let end = pictures.iter().rposition(|p| p.1).filter(|end| *end > first)?;
+        let base = pictures[first].0;
+        let after = |time: u32| Duration::from_micros(u64::from(time.wrapping_sub(base)) * 100 / 9);
+        let length = after(pictures[end].0);
+        let pictures = pictures.drain(first..end).map(|(time, _, payloads)| (after(time), payloads)).collect();
+        Some(Self { pictures, length })
+    }
+
+    /// The n-th picture since the beginning, going round: when, and its payloads.
+    pub fn picture(&self, n: u32) -> (Duration, &[Bytes]) {
+        let (round, n) = (n / self.pictures.len() as u32, n as usize % self.pictures.len());
+        let (after, payloads) = &self.pictures[n];
+        (self.length * round + *after, payloads)
+    }
+
+    /// Pictures, length, bit/s of payloads.
+    pub fn measure(&self) -> (usize, Duration, f64) {
+        let bytes: usize = self.pictures.iter().flat_map(|(_, payloads)| payloads.iter().map(Bytes::len)).sum();
+        (self.pictures.len(), self.length, bytes as f64 * 8.0 / self.length.as_secs_f64())
+    }
 }
 
 /// Decodes pictures; the number read from each, by RTP time.

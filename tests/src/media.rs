@@ -1,4 +1,4 @@
-//! A media leg: the connection on which a person of a test hears and sees, and sends a voice.
+//! A media leg: the connection on which a person of a test hears and sees, and sends a voice and a film.
 //!
 //! Owns: its UDP socket and the WebRTC core. Answers the server's offers as docs/PROTOCOL.md says, keeps every packet that
 //! came, by track. Never: decodes (`clip` does), hides a packet it did not expect.
@@ -47,12 +47,18 @@ use rtc::{
 use tokio::{net::UdpSocket, sync::mpsc};
 use uuid::Uuid;
 
-use crate::person::{Person, now_ms};
+use crate::{
+    clip::Film,
+    person::{Person, now_ms},
+};
 
-/// Opus on the wire.
+/// On the wire.
 const OPUS: u8 = 111;
+const VP8: u8 = 96;
 /// 20 ms at 48 kHz.
 const VOICE_SAMPLES: u32 = 960;
+/// RTP time at which everything that a leg sends begins.
+const RTP_BASE: u32 = 1_000;
 
 /// One packet as it came.
 #[derive(Debug, Clone)]
@@ -77,8 +83,9 @@ pub struct Seen {
     /// Whose tracks the server announced.
     pub lines: HashMap<TrackId, (Pseudonym, TrackInfo)>,
     pub packets: HashMap<TrackId, Vec<Got>>,
-    /// Packets that a leg which keeps none has counted.
+    /// Packets that a leg which keeps none has counted, and when it had the last packet of each picture.
     pub counted: usize,
+    pub pictures: Vec<Instant>,
     /// Packets on streams that no offer described.
     pub strangers: usize,
     /// Messages of the pointer channel.
@@ -89,41 +96,56 @@ pub struct Seen {
 pub struct Leg {
     pub seen: Arc<Mutex<Seen>>,
     tell: mpsc::Sender<Tell>,
-    pub voice: Option<TrackId>,
 }
 
 enum Tell {
     Offer(Box<Offer>),
     /// Opus packets, one each 20 ms.
     Voice(Bytes),
+    /// A picture's packets, and its RTP time since the leg began.
+    Picture(u32, Vec<Bytes>),
     Pointer(String),
+}
+
+/// What a leg sends of one kind.
+struct Sending {
+    source: TrackSource,
+    track: MediaStreamTrack,
+    ssrc: u32,
+    id: Option<RTCRtpSenderId>,
+    seq: u16,
 }
 
 impl Person {
     /// Connects media of a session; with `voice`, announces a voice that [`Leg::speak`] can use.
     pub async fn connect_media(&self, case: CaseId, session: SessionId, voice: bool) -> Leg {
-        self.connect(case, session, voice, true).await
+        let sources: &[_] = if voice { &[TrackSource::Voice] } else { &[] };
+        self.connect(case, session, sources, true).await
     }
 
     /// Connects media of a session as one of a crowd: sends nothing, counts the packets and keeps none.
     pub async fn watch_media(&self, case: CaseId, session: SessionId) -> Leg {
-        self.connect(case, session, false, false).await
+        self.connect(case, session, &[], false).await
     }
 
-    async fn connect(&self, case: CaseId, session: SessionId, voice: bool, keeps: bool) -> Leg {
+    /// Connects media of a session as glasses do: a picture and a voice, for [`Leg::show`].
+    pub async fn publish_media(&self, case: CaseId, session: SessionId) -> Leg {
+        self.connect(case, session, &[TrackSource::Main, TrackSource::Voice], false).await
+    }
+
+    async fn connect(&self, case: CaseId, session: SessionId, sources: &[TrackSource], keeps: bool) -> Leg {
         let mark = self.live.mark();
-        let track = TrackId(Uuid::now_v7());
-        let info = TrackInfo {
-            track,
-            source: TrackSource::Voice,
-            codec: Codec::Opus,
-            rtp_base: Some(1_000),
+        let announced = |source: &TrackSource| TrackInfo {
+            track: TrackId(Uuid::now_v7()),
+            source: *source,
+            codec: if *source == TrackSource::Voice { Codec::Opus } else { Codec::Vp8 },
+            rtp_base: Some(RTP_BASE.into()),
             start_us: Some(now_ms() * 1000),
             clock_offset_us: 0,
-            width: 0,
-            height: 0,
+            width: if *source == TrackSource::Voice { 0 } else { 1_280 },
+            height: if *source == TrackSource::Voice { 0 } else { 720 },
         };
-        let publish = if voice { vec![info] } else { vec![] };
+        let publish = sources.iter().map(announced).collect();
         self.live.say(&ClientMessage::RtcJoin { case, session, publish });
         let first = self
             .live
@@ -140,7 +162,7 @@ impl Person {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (tell, told) = mpsc::channel(1_024);
         let (answer, mut answers) = mpsc::unbounded_channel();
-        let mut core = Core::new(session, self.device_key.clone(), seen.clone(), voice.then_some(track), answer).await;
+        let mut core = Core::new(session, self.device_key.clone(), seen.clone(), sources, answer).await;
         core.keeps = keeps;
         tokio::spawn(core.run(told));
         tell.send(Tell::Offer(Box::new(first.clone()))).await.unwrap();
@@ -148,7 +170,7 @@ impl Person {
         let said = answers.recv().await.expect("an answer");
         self.live.say(&ClientMessage::RtcAnswer { session, answer: said });
         self.follow(session, first.rev, mark, tell.clone(), answers);
-        Leg { seen, tell, voice: voice.then_some(track) }
+        Leg { seen, tell }
     }
 
     /// Keeps answering the server's further offers on this leg.
@@ -239,6 +261,43 @@ impl Leg {
         }
     }
 
+    /// Sends a film in real time, again from its beginning when it has ended, and a voice beside it.
+    pub async fn show(&self, film: &Film, length: Duration) {
+        let began = tokio::time::Instant::now();
+        let mut voice = opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Voip).unwrap();
+        let hum: Vec<f32> = (0..VOICE_SAMPLES).map(|i| 0.2 * (i as f32 * 0.05).sin()).collect();
+        let pictures = async {
+            for n in 0u32.. {
+                let (after, packets) = film.picture(n);
+                tokio::time::sleep_until(began + after).await;
+                let time = (after.as_micros() * 9 / 100) as u32;
+                let sent = self.tell.send(Tell::Picture(time, packets.to_vec())).await;
+                if after >= length || sent.is_err() {
+                    return;
+                }
+            }
+        };
+        let sounds = async {
+            let mut tick = tokio::time::interval(Duration::from_millis(20));
+            loop {
+                tick.tick().await;
+                let packet = voice.encode_vec_float(&hum, 1_200).unwrap();
+                if self.tell.send(Tell::Voice(packet.into())).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = pictures => {}
+            () = sounds => {}
+        }
+    }
+
+    /// When the last packets of the pictures came, of a leg that keeps no packets.
+    pub fn pictures(&self) -> Vec<Instant> {
+        self.seen.lock().unwrap().pictures.clone()
+    }
+
     pub async fn point(&self, message: &str) {
         let _ = self.tell.send(Tell::Pointer(message.into())).await;
     }
@@ -249,15 +308,12 @@ struct Core {
     device_key: ed25519_dalek::SigningKey,
     seen: Arc<Mutex<Seen>>,
     keeps: bool,
-    voice: Option<TrackId>,
     answers: mpsc::UnboundedSender<RtcAnswer>,
     socket: UdpSocket,
     local: SocketAddr,
     pc: RTCPeerConnection,
     channel: usize,
-    sender: Option<RTCRtpSenderId>,
-    ssrc: u32,
-    voice_seq: u16,
+    sending: Vec<Sending>,
     voice_time: u32,
     streams: HashMap<u32, TrackId>,
 }
@@ -267,7 +323,7 @@ impl Core {
         session: SessionId,
         device_key: ed25519_dalek::SigningKey,
         seen: Arc<Mutex<Seen>>,
-        voice: Option<TrackId>,
+        sources: &[TrackSource],
         answers: mpsc::UnboundedSender<RtcAnswer>,
     ) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -300,16 +356,13 @@ impl Core {
             device_key,
             seen,
             keeps: true,
-            voice,
             answers,
             socket,
             local,
             pc,
             channel,
-            sender: None,
-            ssrc: rand::random(),
-            voice_seq: 0,
-            voice_time: 1_000,
+            sending: sources.iter().map(|source| Sending::of(*source)).collect(),
+            voice_time: RTP_BASE,
             streams: HashMap::new(),
         }
     }
@@ -331,7 +384,16 @@ impl Core {
                 command = told.recv() => match command {
                     None => break,
                     Some(Tell::Offer(offer)) => self.answer(*offer),
-                    Some(Tell::Voice(packet)) => self.send_voice(packet),
+                    Some(Tell::Voice(packet)) => {
+                        self.send(TrackSource::Voice, self.voice_time, false, packet);
+                        self.voice_time = self.voice_time.wrapping_add(VOICE_SAMPLES);
+                    }
+                    Some(Tell::Picture(time, packets)) => {
+                        let last = packets.len().saturating_sub(1);
+                        for (n, packet) in packets.into_iter().enumerate() {
+                            self.send(TrackSource::Main, RTP_BASE.wrapping_add(time), n == last, packet);
+                        }
+                    }
                     Some(Tell::Pointer(text)) => if let Some(mut channel) = self.pc.data_channel(self.channel) {
                         let _ = channel.send_text(Instant::now(), text);
                     },
@@ -376,7 +438,12 @@ impl Core {
         while let Some(read) = self.pc.poll_read() {
             let mut seen = self.seen.lock().unwrap();
             match read.message {
-                RTCMessage::RtpPacket(..) if !self.keeps => seen.counted += 1,
+                RTCMessage::RtpPacket(_, packet) if !self.keeps => {
+                    seen.counted += 1;
+                    if packet.header.marker && packet.header.payload_type == VP8 {
+                        seen.pictures.push(at);
+                    }
+                }
                 RTCMessage::RtpPacket(_, packet) => {
                     let got = Got {
                         at,
@@ -408,8 +475,8 @@ impl Core {
         }
         self.streams = streams(&offer);
         self.pc.set_remote_description(now, RTCSessionDescription::offer(offer.sdp.clone()).unwrap()).unwrap();
-        if self.voice.is_some() && self.sender.is_none() {
-            self.sender = Some(self.pc.add_track(voice_track(self.ssrc)).unwrap());
+        for sending in self.sending.iter_mut().filter(|s| s.id.is_none()) {
+            sending.id = Some(self.pc.add_track(sending.track.clone()).unwrap());
         }
         let answer = self.pc.create_answer(None).unwrap();
         self.pc.set_local_description(now, answer.clone()).unwrap();
@@ -419,18 +486,19 @@ impl Core {
         let _ = self.answers.send(RtcAnswer { rev: offer.rev, sdp, fingerprint_sig: Some(sig) });
     }
 
-    fn send_voice(&mut self, payload: Bytes) {
+    fn send(&mut self, source: TrackSource, timestamp: u32, marker: bool, payload: Bytes) {
+        let Some(sending) = self.sending.iter_mut().find(|s| s.source == source) else { return };
         let header = rtp::Header {
             version: 2,
-            payload_type: OPUS,
-            sequence_number: self.voice_seq,
-            timestamp: self.voice_time,
-            ssrc: self.ssrc,
+            payload_type: if source == TrackSource::Voice { OPUS } else { VP8 },
+            sequence_number: sending.seq,
+            timestamp,
+            marker,
+            ssrc: sending.ssrc,
             ..Default::default()
         };
-        self.voice_seq = self.voice_seq.wrapping_add(1);
-        self.voice_time = self.voice_time.wrapping_add(VOICE_SAMPLES);
-        if let Some(id) = self.sender
+        sending.seq = sending.seq.wrapping_add(1);
+        if let Some(id) = sending.id
             && let Some(mut sender) = self.pc.rtp_sender(id)
         {
             let _ = sender.write_rtp(Instant::now(), rtp::Packet { header, payload });
@@ -463,20 +531,31 @@ fn opus_codec() -> RTCRtpCodec {
     }
 }
 
-fn voice_track(ssrc: u32) -> MediaStreamTrack {
-    let encoding = RTCRtpEncodingParameters {
-        rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(ssrc), ..Default::default() },
-        codec: opus_codec(),
-        ..Default::default()
-    };
-    MediaStreamTrack::new("voice".into(), "voice".into(), "voice".into(), RtpCodecKind::Audio, vec![encoding])
+fn vp8_codec() -> RTCRtpCodec {
+    RTCRtpCodec { mime_type: MIME_TYPE_VP8.into(), clock_rate: 90_000, ..Default::default() }
+}
+
+impl Sending {
+    fn of(source: TrackSource) -> Self {
+        let ssrc = rand::random();
+        let (name, kind, codec) = match source {
+            TrackSource::Voice => ("voice", RtpCodecKind::Audio, opus_codec()),
+            TrackSource::Main | TrackSource::Preview => ("main", RtpCodecKind::Video, vp8_codec()),
+        };
+        let encoding = RTCRtpEncodingParameters {
+            rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(ssrc), ..Default::default() },
+            codec,
+            ..Default::default()
+        };
+        let track = MediaStreamTrack::new(name.into(), name.into(), name.into(), kind, vec![encoding]);
+        Self { source, track, ssrc, id: None, seq: 0 }
+    }
 }
 
 fn codecs() -> MediaEngine {
     let mut engine = MediaEngine::default();
-    let vp8 = RTCRtpCodec { mime_type: MIME_TYPE_VP8.into(), clock_rate: 90_000, ..Default::default() };
     let of = |rtp_codec, payload_type| RTCRtpCodecParameters { rtp_codec, payload_type };
-    engine.register_codec(of(vp8, 96), RtpCodecKind::Video).unwrap();
+    engine.register_codec(of(vp8_codec(), VP8), RtpCodecKind::Video).unwrap();
     engine.register_codec(of(opus_codec(), OPUS), RtpCodecKind::Audio).unwrap();
     engine
 }

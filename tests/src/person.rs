@@ -400,6 +400,11 @@ impl Person {
         self.commit(case, Draft::of(kind::SESSION_JOINED).session(session)).await.unwrap();
     }
 
+    /// Goes from a session; the case stays open.
+    pub fn leave(&self, session: SessionId) {
+        self.live.say(&ClientMessage::RtcLeave { session });
+    }
+
     pub async fn answer(&self, case: CaseId, session: SessionId, answer: &'static str) {
         self.commit(case, Draft::of(answer).session(session)).await.unwrap();
     }

@@ -46,7 +46,7 @@ async fn every_case_of_every_recorded_version_opens_verifies_and_goes_on() {
         assert_eq!(world.server.ready["fingerprint"], facts["fingerprint"], "{file}");
         let (code, out, err) = world.server.beside("doctor", &["doctor"]).run_to_end().await;
         assert_eq!(code, Some(0), "{file}: {err}");
-        assert!(out.contains("2 logs verify"), "{file}: {out}");
+        assert!(out.contains("2 cases verify"), "{file}: {out}");
 
         let (case, second): (CaseId, CaseId) = (read(&facts["case"]), read(&facts["second"]));
         let expert = world.person("expert").await;

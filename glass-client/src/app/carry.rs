@@ -14,7 +14,6 @@ use crate::{
         identity::InHand,
         media::{Media, MediaEvent},
     },
-    overlay::prepare::AHEAD,
 };
 
 impl App {
@@ -41,9 +40,8 @@ impl App {
                     }
                 }
                 Action::Prepare(id) => self.prepare(id),
-                Action::DecodeAhead => {
-                    let frames = self.feed.try_lock().map(|f| f.newest(AHEAD)).unwrap_or_default();
-                    if !frames.is_empty() {
+                Action::DecodeAhead(frame) => {
+                    if let Some(frames) = self.feed.try_lock().ok().and_then(|f| f.find(frame)) {
                         self.preparer.ahead(frames);
                     }
                 }

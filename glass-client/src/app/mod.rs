@@ -21,10 +21,10 @@ use lotse_protocol::{
     command::{ClientMessage, ItemRef, ServerMessage},
     id::{CaseId, EventId, Pseudonym},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
-    capture::Trouble,
+    capture::{Trouble, yuv::Rgba},
     clock::Clock,
     config::Config,
     core::{Core, Device, Event, Settings},
@@ -140,7 +140,7 @@ pub async fn run(config: Config) -> Result<(), GlassError> {
         } else if let Some(address) = name.strip_prefix("web:") {
             let page = Wear::start(address, words.clone())?;
             tokio::spawn(camera_page(page.clone(), feed.clone()));
-            displays.push(Box::new(WearDisplay(page.clone())));
+            displays.push(Box::new(WearDisplay::start(page.clone())));
             wear.push(page);
         }
     }
@@ -403,12 +403,29 @@ fn ready(config: &Config, wear: Option<&Wear>) {
     println!("{line}");
 }
 
-/// The display on the wear page.
-struct WearDisplay(Wear);
+/// The display on the wear page. Packing takes longer than drawing: other displays do not wait for it.
+struct WearDisplay(watch::Sender<Option<Arc<Rgba>>>);
+
+impl WearDisplay {
+    fn start(page: Wear) -> Self {
+        let (newest, mut drawn) = watch::channel(None::<Arc<Rgba>>);
+        tokio::spawn(async move {
+            while drawn.changed().await.is_ok() {
+                let Some(pixels) = drawn.borrow_and_update().clone() else { continue };
+                match tokio::task::spawn_blocking(move || display::png(&pixels)).await {
+                    Ok(Ok(png)) => page.present(png.into()),
+                    Ok(Err(e)) => tracing::warn!("{e}"),
+                    Err(e) => tracing::warn!("the display was not packed: {e}"),
+                }
+            }
+        });
+        Self(newest)
+    }
+}
 
 impl Display for WearDisplay {
     fn present(&mut self, drawn: &Drawn, _: &Scene) -> Result<(), GlassError> {
-        self.0.present(display::png(&drawn.pixels)?.into());
+        self.0.send_replace(Some(Arc::new(drawn.pixels.clone())));
         Ok(())
     }
 }

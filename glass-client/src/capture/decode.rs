@@ -57,36 +57,19 @@ impl Decoder {
 
     /// Decodes the last of `frames`; the first must be a key frame.
     pub fn last_of(&mut self, frames: &[EncodedFrame]) -> Result<Picture, GlassError> {
-        let mut last = None;
-        self.each_of(frames, frames.len().saturating_sub(1), |_, picture| last = Some(picture))?;
-        last.ok_or_else(|| broken("the decoder gave no picture"))
-    }
-
-    /// Decodes all of `frames` and gives those from `first` on, with their place.
-    pub fn each_of(
-        &mut self,
-        frames: &[EncodedFrame],
-        first: usize,
-        mut give: impl FnMut(usize, Picture),
-    ) -> Result<(), GlassError> {
         let codec = frames.first().map(|f| f.codec).ok_or_else(|| broken("no frame"))?;
-        let mut take = |i: usize, sample: &gst::Sample| {
-            if i >= first
-                && let Some(picture) = picture(sample)
-            {
-                give(i, picture);
-            }
-        };
-        if codec == Codec::Vp8 {
+        let sample = if codec == Codec::Vp8 {
             self.warm_up()?;
             let decoder = self.warm.as_mut().ok_or_else(|| broken("no decoder"))?;
-            let result = decoder.decode(frames, false, &mut take);
+            let result = decoder.decode(frames, false);
             if result.is_err() {
                 self.warm = None;
             }
-            return result;
-        }
-        Running::start(codec)?.decode(frames, true, &mut take)
+            result?
+        } else {
+            Running::start(codec)?.decode(frames, true)?
+        };
+        sample.as_ref().and_then(picture).ok_or_else(|| broken("the decoder gave no picture"))
     }
 }
 
@@ -126,12 +109,8 @@ impl Running {
         Ok(Self { pipeline, input, output, next: 0 })
     }
 
-    fn decode(
-        &mut self,
-        frames: &[EncodedFrame],
-        end: bool,
-        take: &mut dyn FnMut(usize, &gst::Sample),
-    ) -> Result<(), GlassError> {
+    /// All of them; gives the last picture. `end`: nothing follows, the decoder is emptied.
+    fn decode(&mut self, frames: &[EncodedFrame], end: bool) -> Result<Option<gst::Sample>, GlassError> {
         for frame in frames {
             let mut buffer = gst::Buffer::from_slice(frame.data.clone());
             if let Some(buffer) = buffer.get_mut() {
@@ -144,14 +123,15 @@ impl Running {
             self.input.end_of_stream().map_err(|e| broken(format!("{e:?}")))?;
         }
         let patience = gst::ClockTime::from_mseconds(PATIENCE.as_millis() as u64);
-        for i in 0..frames.len() {
+        let mut last = None;
+        for _ in frames {
             match self.output.try_pull_sample(patience) {
-                Some(sample) => take(i, &sample),
+                Some(sample) => last = Some(sample),
                 None if self.output.is_eos() => break,
                 None => return Err(broken("the decoder gave no picture")),
             }
         }
-        Ok(())
+        Ok(last)
     }
 }
 

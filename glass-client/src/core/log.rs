@@ -8,7 +8,8 @@ use lotse_protocol::{
 };
 
 use super::{
-    Action, Core, DRAWING_MS, LogEvent, POINTER_PAUSE_MS, Payload, Pointing, TOAST_MS, instructions::Instructions, view,
+    AHEAD_PAUSE_MS, Action, Core, DRAWING_MS, LogEvent, POINTER_PAUSE_MS, Payload, Pointing, TOAST_MS,
+    instructions::Instructions, view,
 };
 
 impl Core {
@@ -95,13 +96,17 @@ impl Core {
     ) {
         match message {
             PointerMessage::Drawing => {
-                if self.drawing.is_none_or(|d| d.1 <= now_ms) && self.sending {
-                    todo.push(Action::DecodeAhead);
-                }
                 self.drawing = Some((from, now_ms + DRAWING_MS));
             }
-            // For the other experts; `Drawing` tells the wearer that somebody draws.
-            PointerMessage::Marking { .. } => {}
+            // The marks are for the other experts; the wearer sees them once they are sent, and then at once.
+            PointerMessage::Marking { frame, mark: Some(_), .. } => {
+                let again = self.ahead.is_some_and(|(known, at)| known == *frame || now_ms - at < AHEAD_PAUSE_MS);
+                if self.sending && !again {
+                    self.ahead = Some((*frame, now_ms));
+                    todo.push(Action::DecodeAhead(*frame));
+                }
+            }
+            PointerMessage::Marking { mark: None, .. } => {}
             PointerMessage::Off => {
                 self.drawing = None;
                 self.pointing = None;

@@ -18,7 +18,7 @@ use lotse_payload::{
 };
 use lotse_protocol::{
     envelope::AuthorFields,
-    id::{CaseId, EventId, Pseudonym, SessionId},
+    id::{CaseId, EventId, FrameId, Pseudonym, SessionId},
     kind,
     session::Sessions,
     signal::Leg,
@@ -35,6 +35,8 @@ const TOAST_MS: i64 = 8_000;
 const DRAWING_MS: i64 = 1_000;
 /// Pointers come up to 60 times a second; the display follows this often, ms.
 const POINTER_PAUSE_MS: i64 = 80;
+/// Pictures are decoded ahead at most this often: an expert steps through earlier ones faster than they are worth it.
+const AHEAD_PAUSE_MS: i64 = 200;
 /// A lost socket is shown after this, ms: shorter ones heal by themselves.
 const LINK_GRACE_MS: i64 = 1_500;
 /// Above these the link is called poor (PRODUCT, default numbers).
@@ -150,8 +152,8 @@ pub enum Action {
     Send(bool),
     /// Draw the marked picture of this instruction.
     Prepare(EventId),
-    /// Somebody begins to draw: a picture of the last second will be asked for.
-    DecodeAhead,
+    /// Somebody draws on this picture: it will be asked for.
+    DecodeAhead(FrameId),
     /// Blank camera and microphone.
     Private(bool),
     /// Try the missing devices again.
@@ -192,6 +194,8 @@ pub struct Core {
     told_of: Vec<Pseudonym>,
     instructions: Instructions,
     drawing: Option<(Pseudonym, i64)>,
+    /// The picture decoded ahead last, and when.
+    ahead: Option<(FrameId, i64)>,
     pointing: Option<Pointing>,
     ending: bool,
     private: bool,
@@ -230,6 +234,7 @@ impl Core {
             told_of: Vec::new(),
             instructions: Instructions::default(),
             drawing: None,
+            ahead: None,
             pointing: None,
             ending: false,
             private: false,

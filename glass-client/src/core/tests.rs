@@ -1,8 +1,8 @@
 //! The state machine by itself: stories, and rules that hold after any order of events.
 
 use lotse_payload::{
-    annotation::FrameConfidence, case_card::JoinedPayload, consent::NoticeShown, receipt::PictureOrigin,
-    recording::RecordingStarted,
+    annotation::FrameConfidence, case_card::JoinedPayload, consent::NoticeShown, pointer::MovingMark,
+    receipt::PictureOrigin, recording::RecordingStarted,
 };
 use lotse_protocol::{
     envelope::{Joined, Left, LeftWhy},
@@ -400,6 +400,34 @@ fn the_red_frame_lives_as_long_as_the_pen_moves() {
     assert_eq!(stage.screen(), "pointing");
     stage.event(pointer(PointerMessage::Off));
     assert_eq!(stage.screen(), "live");
+}
+
+#[test]
+fn the_picture_somebody_draws_on_is_decoded_ahead_once() {
+    let mut stage = Stage::new().called().live(Word::CallOnly);
+    let annotation: lotse_payload::Annotation = serde_json::from_value(json!({
+        "colour": "yellow", "width": 400, "shape": "arrow", "tail": { "x": 1, "y": 2 }, "tip": { "x": 3, "y": 4 },
+    }))
+    .expect("a mark");
+    let frame = |rtp| FrameId { track: TrackId(Uuid::from_u128(7)), rtp };
+    let marking = |rtp, annotation: Option<&lotse_payload::Annotation>| Event::Pointer {
+        from: pseudonym(2),
+        message: PointerMessage::Marking {
+            sheet: 1,
+            frame: frame(rtp),
+            mark: annotation.map(|a| MovingMark { id: "a".into(), version: 1, annotation: Some(a.clone()) }),
+        },
+    };
+    let ahead = |actions: Vec<Action>| -> Vec<Action> {
+        actions.into_iter().filter(|a| matches!(a, Action::DecodeAhead(_))).collect()
+    };
+    assert_eq!(ahead(stage.event(marking(9_000, Some(&annotation)))), [Action::DecodeAhead(frame(9_000))]);
+    assert_eq!(ahead(stage.event(marking(9_000, Some(&annotation)))), [], "known");
+    assert_eq!(ahead(stage.event(marking(6_000, Some(&annotation)))), [], "stepping through earlier ones");
+    stage.now += 200;
+    assert_eq!(ahead(stage.event(marking(6_000, None))), [], "put away");
+    assert_eq!(ahead(stage.event(marking(6_000, Some(&annotation)))), [Action::DecodeAhead(frame(6_000))]);
+    assert_eq!(stage.screen(), "live", "marks on their way are not the wearer's");
 }
 
 #[test]

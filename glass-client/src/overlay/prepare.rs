@@ -3,6 +3,7 @@
 //! Owns: one thread with a warm decoder and a warm canvas. Never: the network (what it needs is handed to it).
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, mpsc},
     thread,
     time::Instant,
@@ -53,17 +54,17 @@ pub struct Made {
     pub ring_failed: bool,
 }
 
-/// Pictures decoded ahead while the expert draws: the two seconds before the pen came down, 0.5 MB each.
-pub const AHEAD: usize = 50;
+/// Pictures decoded ahead that are kept, 0.5 MB each: several experts, each on a picture or two.
+const KEPT: usize = 8;
 
 enum Work {
     Job(Job),
-    /// The expert has begun to draw: these frames, the newest last, are likely to be asked for.
+    /// Somebody draws on the last of these frames.
     Ahead(Vec<EncodedFrame>),
 }
 
-/// Decoded pictures at display size, by RTP time.
-type Cache = Vec<(u64, Rgba)>;
+/// Decoded pictures at display size by RTP time, oldest first.
+type Cache = VecDeque<(u64, Rgba)>;
 
 /// A handle to the worker; it ends when the handle is dropped.
 pub struct Preparer {
@@ -96,22 +97,23 @@ impl Preparer {
         self.jobs.try_send(Work::Job(job)).is_ok()
     }
 
-    /// Decodes ahead; no harm if the queue is full.
+    /// Decodes the last of these frames ahead; no harm if the queue is full.
     pub fn ahead(&self, frames: Vec<EncodedFrame>) {
         let _ = self.jobs.try_send(Work::Ahead(frames));
     }
 }
 
 fn ahead(frames: &[EncodedFrame], decoder: &mut Decoder, cache: &mut Cache) {
-    cache.clear();
-    let first = frames.len().saturating_sub(AHEAD);
-    let result = decoder.each_of(frames, first, |i, picture| {
-        if let Some(small) = picture.to_rgba(PICTURE_WIDTH as usize, PICTURE_HEIGHT as usize) {
-            cache.push((frames[i].rtp, small));
+    let Some(wanted) = frames.last().map(|f| f.rtp).filter(|rtp| cache.iter().all(|c| c.0 != *rtp)) else { return };
+    match decoder.last_of(frames) {
+        Ok(picture) => {
+            if cache.len() == KEPT {
+                cache.pop_front();
+            }
+            let small = picture.to_rgba(PICTURE_WIDTH as usize, PICTURE_HEIGHT as usize);
+            cache.extend(small.map(|small| (wanted, small)));
         }
-    });
-    if let Err(e) = result {
-        tracing::warn!("{e}");
+        Err(e) => tracing::warn!("{e}"),
     }
 }
 

@@ -116,6 +116,8 @@ async fn pages_come_from_their_folder_with_a_way_home_for_every_path() {
     std::fs::create_dir(dir.path().join("assets")).expect("made");
     std::fs::write(dir.path().join("index.html"), "<title>app</title>").expect("written");
     std::fs::write(dir.path().join("assets/app-1a2b.js"), "1").expect("written");
+    std::fs::write(dir.path().join("assets/long-3c4d.js"), "say();".repeat(2_000).get(..10_000).expect("ASCII"))
+        .expect("written");
     std::fs::write(dir.path().parent().expect("a parent").join("secret.txt"), "").expect("written");
     let world = World::with(&[("LOTSE_PAGES_DIR", &dir.path().display().to_string())]).await;
     let get = |path: &'static str| {
@@ -130,6 +132,14 @@ async fn pages_come_from_their_folder_with_a_way_home_for_every_path() {
     let script = get("/assets/app-1a2b.js").await;
     assert!(script.headers()["cache-control"].to_str().expect("text").contains("immutable"));
     assert!(script.headers()["content-type"].to_str().expect("text").contains("javascript"));
+    let packed = http().get(format!("{}/assets/long-3c4d.js", world.url)).header("accept-encoding", "gzip");
+    let packed = packed.send().await.expect("an answer");
+    assert_eq!(packed.headers()["content-encoding"], "gzip");
+    let bytes = packed.bytes().await.expect("bytes");
+    assert!(bytes.starts_with(&[0x1f, 0x8b]) && bytes.len() < 500, "{} bytes", bytes.len());
+    let plain = get("/assets/long-3c4d.js").await;
+    assert_eq!(plain.headers().get("content-encoding"), None);
+    assert_eq!(plain.bytes().await.expect("bytes").len(), 10_000, "for who cannot unpack");
     assert_eq!(get("/assets/gone.js").await.status(), 404);
     assert_eq!(get("/healthz").await.text().await.expect("text"), "alive");
     // No archivist runs: told, and no reason not to be ready.

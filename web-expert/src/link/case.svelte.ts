@@ -64,7 +64,8 @@ export class OpenCase {
   #off: (() => void)[] = [];
   #identity: Promise<{ pair: SigningPair; device: string }> | null = null;
   #deviceSeq = 0;
-  #joined: Promise<number> | null = null;
+  /** Settled when the event that binds this tab has its place before all others of ours. */
+  #entering: Promise<void> | null = null;
   #pending = new Map<string, Pending>();
   #signing: Promise<unknown> = Promise.resolve();
   /** Checked, not yet in the view. */
@@ -116,19 +117,16 @@ export class OpenCase {
     return this.#log.settled();
   }
 
-  /** Binds this tab to the case, once. */
-  join(): Promise<number> {
-    this.#joined ??= this.#commitJoined().catch((e: unknown) => {
-      this.#joined = null;
-      throw e;
-    });
-    return this.#joined;
+  /** Signs and sends an event; resolves with its seq once it is durable. Joins the case before if need be, without waiting for that. */
+  async commit(draft: Draft): Promise<{ id: string; seq: number }> {
+    await this.#enter();
+    return this.#send(draft);
   }
 
-  /** Signs and sends an event; resolves with its seq once it is durable. Joins the case before if need be. */
-  async commit(draft: Draft): Promise<{ id: string; seq: number }> {
-    await this.join();
-    return this.#send(draft);
+  /** Makes the keys that a first event needs, while there is time. */
+  warm(): void {
+    // Whoever needs them asks again, and hears why there are none.
+    void Promise.all([this.#whoAmI(), deviceKey()]).catch(() => {});
   }
 
   /** Seals and uploads; the result goes into a draft's attachments. */
@@ -143,7 +141,16 @@ export class OpenCase {
     this.#resume();
   }
 
-  async #commitJoined(): Promise<number> {
+  /** Binds this tab to the case, once. */
+  #enter(): Promise<void> {
+    this.#entering ??= this.#sendJoined().catch((e: unknown) => {
+      this.#entering = null;
+      throw e;
+    });
+    return this.#entering;
+  }
+
+  async #sendJoined(): Promise<void> {
     const me = await this.#whenMe;
     const { pair } = await this.#whoAmI();
     const device = await deviceKey();
@@ -154,8 +161,8 @@ export class OpenCase {
       device_key: device.publicKey,
       device_sig: await sign(device.privateKey, bindingText(this.id, me, pair.publicKey)),
     };
-    const { seq } = await this.#send({ kind: KIND.joined, payload, clear: { role, case_key: pair.publicKey } });
-    return seq;
+    // Refused: the next event tries again.
+    this.#send({ kind: KIND.joined, payload, clear: { role, case_key: pair.publicKey } }).catch(() => (this.#entering = null));
   }
 
   #whoAmI(): Promise<{ pair: SigningPair; device: string }> {

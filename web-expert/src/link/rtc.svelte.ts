@@ -74,6 +74,17 @@ export class RtcSession {
     private readonly policy: RetryPolicy = doubling(),
   ) {}
 
+  /** A browser's first connection takes longer than any other: it loads codecs and starts threads. They stay. */
+  static warm(): void {
+    const pc = new RTCPeerConnection();
+    pc.addTransceiver('video', { direction: 'recvonly' });
+    pc.addTransceiver('audio');
+    void pc
+      .createOffer()
+      .catch(() => {})
+      .finally(() => pc.close());
+  }
+
   /** Connects, and keeps connecting until `stop`. */
   start(): void {
     if (this.#wanted) return;

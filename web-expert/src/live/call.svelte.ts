@@ -62,6 +62,9 @@ export class LiveCall {
       (m) => this.rtc?.send(m),
       async (frame) => (this.camera?.info.track === frame.track ? ((await this.camera.history?.show(frame.rtp % 2 ** 32)) ?? null) : null),
     );
+    // While the question is read.
+    this.open.warm();
+    RtcSession.warm();
     void api
       .cases()
       .then(({ cases }) => (this.#listed = cases.find((c) => c.case === caseId) ?? null))

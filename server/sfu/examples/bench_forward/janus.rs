@@ -63,7 +63,7 @@ pub(crate) async fn run(plan: &Plan, loops: Option<u32>) -> Value {
         janus.event(viewer, |e| e["janus"] == "webrtcup").await;
     }
     let pid = janus.child.id();
-    measure(plan, loader, || cpu_us(pid), || memory_kb(pid) - empty).await
+    measure(plan, vec![loader], || cpu_us(pid), || memory_kb(pid) - empty).await
 }
 
 fn sdp_of(event: &Value) -> String {

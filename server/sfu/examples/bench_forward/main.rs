@@ -1,6 +1,7 @@
 //! What forwarding costs: one publisher, many viewers, all on this machine; prints one JSON line.
 //!
-//! Usage: `bench_forward [ours|janus|janus1|probe] [VIEWERS] [SECONDS] [MBIT] [burst|even]`, by default `ours 100 8 2 burst`.
+//! Usage: `bench_forward [ours|janus|janus1|probe] [VIEWERS] [SECONDS] [MBIT] [burst|even] [ROOMS] [WORKERS]`, by default
+//! `ours 100 8 2 burst 1 1`. Several rooms (ours only) have a publisher and so many viewers each, and a loader each.
 //! `janus` is Debian's Janus with its VideoRoom as it comes, `janus1` the same with one event loop for all; both are
 //! driven by the same loader with the same SRTP profile. `probe` is the least that any forwarder has to do for a packet.
 //! Janus takes no loopback address: `LOTSE_BENCH_IP` names another one of this machine (`tests/bench.mjs` makes one in a
@@ -32,6 +33,8 @@ pub(crate) struct Plan {
     seconds: u64,
     mbit: f64,
     pace: String,
+    rooms: u32,
+    workers: usize,
 }
 
 /// The loader's process.
@@ -87,19 +90,31 @@ impl Loader {
 /// Measures what is connected now; `cpu_us` and `memory_kb` are asked before and after.
 pub(crate) async fn measure(
     plan: &Plan,
-    mut loader: Loader,
+    mut loaders: Vec<Loader>,
     cpu_us: impl Fn() -> u64,
     memory_kb: impl Fn() -> u64,
 ) -> Value {
     tokio::time::sleep(Duration::from_secs(2)).await;
-    loader.tell(&Order::Begin).await;
+    for loader in &mut loaders {
+        loader.tell(&Order::Begin).await;
+    }
     let (before, start) = (cpu_us(), Instant::now());
     tokio::time::sleep(Duration::from_secs(plan.seconds)).await;
     let (cpu, took) = (cpu_us() - before, start.elapsed().as_secs_f64());
     let memory = memory_kb();
-    let measured = loader.end().await;
+    // The slowest room's delays stand for all.
+    let mut measured = Measured { sent: 0, received: 0, p50_us: 0, p99_us: 0 };
+    for loader in loaders {
+        let one = loader.end().await;
+        measured.sent += one.sent;
+        measured.received += one.received;
+        measured.p50_us = measured.p50_us.max(one.p50_us);
+        measured.p99_us = measured.p99_us.max(one.p99_us);
+    }
     let expected = (measured.sent * u64::from(plan.viewers)).max(1);
     json!({
+        "rooms": plan.rooms,
+        "workers": plan.workers,
         "viewers": plan.viewers,
         "mbit": plan.mbit,
         "pace": plan.pace,
@@ -140,6 +155,8 @@ async fn main() {
         seconds: number(2).unwrap_or(8.0) as u64,
         mbit: number(3).unwrap_or(2.0),
         pace: word(4).unwrap_or("burst").to_owned(),
+        rooms: number(5).unwrap_or(1.0) as u32,
+        workers: number(6).unwrap_or(1.0) as usize,
     };
     let figures = match what {
         "probe" => probe::run(),

@@ -1,6 +1,9 @@
-//! Our SFU under load, in this process, with one worker.
+//! Our SFU under load, in this process.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use lotse_protocol::id::{Pseudonym, SessionId, TrackId};
 use lotse_protocol::signal::{Codec, RtcAnswer, TrackInfo, TrackSource};
@@ -15,12 +18,15 @@ use crate::{
 };
 
 pub(crate) async fn run(plan: &Plan) -> Value {
-    let config = SfuConfig { bind: address(), public: vec![address()], tcp_port: None, udp_port: 0, workers: 1 };
+    let config =
+        SfuConfig { bind: address(), public: vec![address()], tcp_port: None, udp_port: 0, workers: plan.workers };
     let (sfu, mut events) = start(config).expect("an SFU");
-    let mut loader = Loader::start(plan).await;
-    let room = SessionId(Uuid::new_v4());
     let empty = memory_kb(std::process::id());
-    let main = TrackInfo {
+    let mut rooms = HashMap::new();
+    for _ in 0..plan.rooms {
+        rooms.insert(SessionId(Uuid::new_v4()), Loader::start(plan).await);
+    }
+    let main = || TrackInfo {
         track: TrackId(Uuid::new_v4()),
         source: TrackSource::Main,
         codec: Codec::Vp8,
@@ -30,16 +36,19 @@ pub(crate) async fn run(plan: &Plan) -> Value {
         width: 1280,
         height: 720,
     };
-    join(&sfu, room, PUBLISHER, vec![main]).await;
-    for n in 1..=plan.viewers {
-        join(&sfu, room, n, vec![]).await;
+    for room in rooms.keys() {
+        join(&sfu, *room, PUBLISHER, vec![main()]).await;
+        for n in 1..=plan.viewers {
+            join(&sfu, *room, n, vec![]).await;
+        }
     }
     let mut connected = 0;
     let limit = Instant::now() + Duration::from_secs(60);
-    while connected < plan.viewers + 1 {
+    while connected < plan.rooms * (plan.viewers + 1) {
         assert!(Instant::now() < limit, "only {connected} are connected");
         match tokio::time::timeout(Duration::from_millis(100), events.recv()).await {
-            Ok(Some(SfuEvent::Offer { who, offer, .. })) => {
+            Ok(Some(SfuEvent::Offer { room, who, offer })) => {
+                let loader = rooms.get_mut(&room).expect("one of them");
                 let number = who.0.as_u128() as u32;
                 loader.tell(&Order::Answer { who: number, sdp: offer.sdp }).await;
                 let (_, sdp) = loader.sdp().await;
@@ -50,8 +59,8 @@ pub(crate) async fn run(plan: &Plan) -> Value {
             _ => {}
         }
     }
-    let cpu_us = || sfu.counters().cpu_us[0];
-    measure(plan, loader, cpu_us, || memory_kb(std::process::id()) - empty).await
+    let cpu_us = || sfu.counters().cpu_us.iter().sum();
+    measure(plan, rooms.into_values().collect(), cpu_us, || memory_kb(std::process::id()) - empty).await
 }
 
 async fn join(sfu: &Sfu, room: SessionId, who: u32, publish: Vec<TrackInfo>) {
