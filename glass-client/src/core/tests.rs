@@ -5,7 +5,7 @@ use lotse_payload::{
     receipt::PictureOrigin, recording::RecordingStarted,
 };
 use lotse_protocol::{
-    envelope::{Joined, Left, LeftWhy},
+    envelope::{GatewayJoined, GatewayWay, Joined, Left, LeftWhy},
     id::{DeviceId, FrameId, PublicKey, Signature, TrackId},
     policy::Role,
     session::Answer,
