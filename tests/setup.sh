@@ -16,6 +16,7 @@ PACKAGES=(
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev         # the glasses' media
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
   gstreamer1.0-tools
+  gstreamer1.0-nice gir1.2-gst-plugins-bad-1.0 python3-gi python3-aiortc # foreign WebRTC clients of the tests
   espeak-ng ffmpeg                                             # the voices of the footage
   weston                                                       # a Wayland display for the glasses' tests
   fonts-inter                                                  # footage and pictures

@@ -5,7 +5,7 @@
 use std::io::Write as _;
 
 use clap::Subcommand;
-use lotse_protocol::policy::Role;
+use lotse_protocol::{envelope::GatewayWay, policy::Role};
 use lotse_trust::Authority;
 use serde_json::{Value, json};
 
@@ -17,6 +17,7 @@ use crate::{
         Store,
         accounts::{self, NewAccount, role_of, role_word},
         devices,
+        gateways::{self, Gateway},
         keys::{self, ServerKeys},
         organisation,
     },
@@ -49,6 +50,28 @@ pub enum Admin {
     },
     /// Take a device's right to enter. A live connection of it ends within 15 seconds.
     RevokeDevice { device: String },
+    /// Make a token for a foreign client: one case, one way, some hours. It is shown this once.
+    IssueToken {
+        /// The case's number (2026-0007) or id.
+        #[arg(long)]
+        case: String,
+        /// publish: it brings a picture or a voice (WHIP). watch: it sees and hears (WHEP).
+        #[arg(long = "verb", value_parser = gateways::way_of)]
+        way: GatewayWay,
+        /// What people read in the roster, in the clear, e.g. "Hall camera 3".
+        #[arg(long)]
+        name: String,
+        /// How long it is good, at most a month.
+        #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=744))]
+        hours: u32,
+    },
+    /// Take a token's right. Its live connection ends within 10 seconds.
+    RevokeToken {
+        /// As issue-token and list-tokens say it.
+        id: uuid::Uuid,
+    },
+    /// Say which tokens there are, one line each, the newest first.
+    ListTokens,
     /// Make the own certificate authority, once. Needs no running server; restart a running one afterwards.
     MakeCa {
         /// Names and addresses besides those the settings name.
@@ -111,9 +134,41 @@ pub async fn run(config: &Config, command: Admin) -> Result<(), Error> {
             }
             print(&json!({ "kind": "revoked", "name": device }))
         }
+        Admin::IssueToken { case, way, name, hours } => {
+            let (case, number) = gateways::case_named(&store.pool, &case).await?.ok_or_else(|| {
+                Error::operator(
+                    format!("there is no case {case}"),
+                    "Give the number that its page shows, e.g. 2026-0007.",
+                )
+            })?;
+            let (token, gateway) = gateways::issue(&store.pool, &keys, case, way, &name, hours).await?;
+            let mut line = about(&gateway);
+            let end = if way == GatewayWay::Publish { "whip" } else { "whep" };
+            line["token"] = token.into();
+            line["number"] = number.into();
+            line["address"] = format!("{}/api/v1/cases/{case}/{end}", config.url(config.http.listen)).into();
+            print(&line)
+        }
+        Admin::RevokeToken { id } => {
+            if !gateways::revoke(&store.pool, &keys, id).await? {
+                return Err(Error::operator(
+                    format!("no token has the id {id}"),
+                    "lotse-server admin list-tokens names them.",
+                ));
+            }
+            print(&json!({ "kind": "token-revoked", "id": id }))
+        }
+        Admin::ListTokens => gateways::list(&store.pool).await?.iter().try_for_each(|gateway| print(&about(gateway))),
         // Done above.
         Admin::MakeCa { .. } | Admin::HowToReach | Admin::TurnConfig { .. } => Ok(()),
     }
+}
+
+fn about(gateway: &Gateway) -> Value {
+    json!({
+        "kind": "token", "id": gateway.id, "case": gateway.case, "verb": gateways::way_word(gateway.way), "name": gateway.name,
+        "made_ms": gateway.made_ms, "expires_ms": gateway.expires_ms, "revoked_ms": gateway.revoked_ms,
+    })
 }
 
 /// The code as a device needs it: with the pin of the own authority behind a dot, where there is one.

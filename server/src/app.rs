@@ -121,7 +121,7 @@ pub async fn start(config: Config, stop: Stop) -> Result<Started, Error> {
     let resumed = log.open_sessions().await?;
     let (media_in, media_asks) = mpsc::channel(media::QUEUE);
     tokio::spawn(log.run());
-    tokio::spawn(Media::new(sfu.clone(), turn, sfu_events, media_asks).run());
+    tokio::spawn(Media::new(sfu.clone(), turn, log_handle.clone(), sfu_events, media_asks).run());
     let (hub, hub_handle) = Hub::start(resumed, news, log_handle.clone(), media_in).await;
     tokio::spawn(hub.run());
     tokio::spawn(hourly(store.clone(), keys.clone()));

@@ -20,7 +20,7 @@ use crate::{
     error::Error,
     front::Came,
     refusal::Code,
-    store::{accounts::Account, devices, logins, now_ms},
+    store::{accounts::Account, devices, gateways, logins, now_ms},
 };
 
 pub const COOKIE: &str = "lotse_session";
@@ -77,6 +77,14 @@ pub async fn identify(State(app): State<Arc<App>>, mut request: Request, next: N
     if let Some(caller) = caller {
         request.extensions_mut().insert(caller);
     }
+    // It is nobody with an account: only the addresses for gateways take it.
+    if let Some(token) = gateway_token(request.headers()) {
+        match gateways::of_token(&app.store.pool, token).await {
+            Ok(Some(gateway)) => _ = request.extensions_mut().insert(gateway),
+            Ok(None) => return Error::from(Code::BadGatewayToken).into_response(),
+            Err(e) => return e.into_response(),
+        }
+    }
     let mut response = next.run(request).await;
     // An answer that sets the cookie itself (login, logout) has the last word.
     if let Some(cookie) = turned
@@ -87,7 +95,15 @@ pub async fn identify(State(app): State<Arc<App>>, mut request: Request, next: N
     response
 }
 
+/// The token of a foreign client, if one came.
+fn gateway_token(headers: &HeaderMap) -> Option<&str> {
+    bearer(headers).filter(|token| token.starts_with(gateways::PREFIX))
+}
+
 async fn find(app: &App, headers: &HeaderMap) -> Result<(Option<Caller>, Option<String>), Error> {
+    if gateway_token(headers).is_some() {
+        return Ok((None, None));
+    }
     if let Some(token) = bearer(headers) {
         let id = app.tokens.device(token, Instant::now()).ok_or(Code::StaleToken)?;
         let device = devices::by_id(&app.store.pool, id).await?.ok_or(Code::StaleToken)?;
@@ -109,6 +125,10 @@ fn check_place(app: &App, method: &Method, headers: &HeaderMap) -> Result<(), Er
     }
     let is_socket = headers.contains_key(header::SEC_WEBSOCKET_KEY);
     if method.is_safe() && !is_socket {
+        return Ok(());
+    }
+    // A browser sends such a token only when a page hands it over, never by itself: whose page that is makes no difference.
+    if gateway_token(headers).is_some() && !is_socket {
         return Ok(());
     }
     match text(headers, header::ORIGIN) {

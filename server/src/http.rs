@@ -14,6 +14,7 @@ use crate::{
 pub mod archive;
 pub mod cases;
 pub mod devices;
+pub mod gateways;
 pub mod grants;
 pub mod health;
 pub mod items;

@@ -139,6 +139,33 @@ codes! {
     ArchiveDown 503 "archive_down"
         "The archivist does not answer. Start lotse-archivist, or check `archive.url`, then try again."
         "Der Archivar antwortet nicht. Bitte lotse-archivist starten oder `archive.url` prüfen und noch einmal versuchen.";
+    BadGatewayToken 401 "bad_gateway_token"
+        "This token is unknown, has ended or was revoked. Ask your administrator for a new one (lotse-server admin issue-token)."
+        "Dieses Token ist unbekannt, abgelaufen oder widerrufen. Ein neues vergibt die Administration (lotse-server admin issue-token).";
+    OtherWay 403 "other_way"
+        "This address is for a gateway's token of the other kind. Publish at /whip, watch at /whep, each with its own token."
+        "Diese Adresse ist für ein Gateway-Token der anderen Art. Senden an /whip, zusehen an /whep, jeweils mit eigenem Token.";
+    NoOpenSession 409 "no_open_session"
+        "Nobody is calling in this case. Wait until the technician calls, then send the offer again."
+        "In diesem Fall läuft kein Anruf. Bitte warten, bis die Technikerin anruft, und das Angebot dann erneut senden.";
+    BadOffer 400 "bad_offer"
+        "The SDP offer cannot be read: {} See docs/PROTOCOL.md."
+        "Das SDP-Angebot ist nicht lesbar: {} Näheres in docs/PROTOCOL.md.";
+    OfferRefused 406 "offer_refused"
+        "The SDP offer cannot be taken: {} See docs/PROTOCOL.md."
+        "Das SDP-Angebot kann nicht angenommen werden: {} Näheres in docs/PROTOCOL.md.";
+    NotSdp 415 "not_sdp"
+        "This address takes an SDP offer. Send it with Content-Type: application/sdp."
+        "Diese Adresse nimmt ein SDP-Angebot. Bitte mit Content-Type: application/sdp senden.";
+    NoSuchResource 404 "no_such_resource"
+        "This connection has ended already, or never was. Nothing more is to be done."
+        "Diese Verbindung ist schon beendet oder gab es nie. Es ist nichts weiter zu tun.";
+    NoTrickle 501 "no_trickle"
+        "Candidates are not taken one by one and ICE is not restarted here. Go on with the answer you have, or begin anew with POST."
+        "Kandidaten werden hier nicht einzeln angenommen, ICE wird nicht neu gestartet. Bitte mit der Antwort weitermachen oder mit POST neu beginnen.";
+    WrongMethod 405 "wrong_method"
+        "This address does not know this method. POST an offer, DELETE what came of it."
+        "Diese Adresse kennt diese Methode nicht. Bitte ein Angebot mit POST senden, mit DELETE beenden.";
     Storage 503 "storage"
         "The server could not store it and nothing was kept. Try again in a moment; if it stays, ask your administrator to free space on its disk."
         "Der Server konnte es nicht speichern, nichts wurde behalten. Bitte gleich noch einmal versuchen; bleibt es so, muss die Administration auf seiner Platte Platz schaffen.";

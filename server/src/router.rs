@@ -10,12 +10,15 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State},
     handler::Handler as _,
-    http::{HeaderName, HeaderValue, Method, header},
+    http::{HeaderName, HeaderValue, Method, Uri, header},
     middleware::{self, Next},
     response::Response,
     routing::{MethodFilter, MethodRouter, any, on},
 };
-use lotse_protocol::policy::{Relation, Role, Verb, allowed};
+use lotse_protocol::{
+    envelope::GatewayWay,
+    policy::{Relation, Role, Verb, allowed},
+};
 use tower_http::{compression::CompressionLayer, set_header::SetResponseHeaderLayer};
 
 use crate::{
@@ -23,9 +26,10 @@ use crate::{
     caller::{self, Caller},
     error::{self, Error},
     front,
-    http::{archive, cases, devices, grants, health, items, login, pages, registers},
+    http::{archive, cases, devices, gateways, grants, health, items, login, pages, registers},
     live::socket,
     refusal::Code,
+    store::gateways::Gateway,
 };
 
 /// JSON bodies are small.
@@ -63,6 +67,8 @@ pub enum Who {
     InCaseAs(Role, Verb),
     /// Who is logged in; the archivist checks their grant.
     Granted,
+    /// A foreign client with a token for this way, and for `{case}`. Nobody with an account.
+    Gateway(GatewayWay),
 }
 
 /// One address with one method.
@@ -82,8 +88,13 @@ const fn route(
     Route { method, path, who, made }
 }
 
+const WHIP: &str = "/api/v1/cases/{case}/whip";
+const WHEP: &str = "/api/v1/cases/{case}/whep";
+const WHIP_RESOURCE: &str = "/api/v1/cases/{case}/whip/{resource}";
+const WHEP_RESOURCE: &str = "/api/v1/cases/{case}/whep/{resource}";
+
 /// All of them. What is not listed is a page of the web app, or does not exist.
-pub static ROUTES: [Route; 18] = [
+pub static ROUTES: [Route; 28] = [
     route(Method::POST, "/api/v1/login", Who::Anybody, |m| on(m, login::login)),
     route(Method::POST, "/api/v1/logout", Who::Anybody, |m| on(m, login::logout)),
     route(Method::GET, "/api/v1/me", Who::Known, |m| on(m, login::me)),
@@ -103,6 +114,17 @@ pub static ROUTES: [Route; 18] = [
     route(Method::POST, "/api/v1/devices/pair", Who::Anybody, |m| on(m, devices::pair)),
     route(Method::POST, "/api/v1/devices/challenge", Who::Anybody, |m| on(m, devices::challenge)),
     route(Method::POST, "/api/v1/devices/token", Who::Anybody, |m| on(m, devices::token)),
+    route(Method::POST, WHIP, Who::Gateway(GatewayWay::Publish), |m| on(m, gateways::come)),
+    route(Method::POST, WHEP, Who::Gateway(GatewayWay::Watch), |m| on(m, gateways::come)),
+    route(Method::DELETE, WHIP_RESOURCE, Who::Gateway(GatewayWay::Publish), |m| on(m, gateways::go)),
+    route(Method::DELETE, WHEP_RESOURCE, Who::Gateway(GatewayWay::Watch), |m| on(m, gateways::go)),
+    route(Method::PATCH, WHIP_RESOURCE, Who::Gateway(GatewayWay::Publish), |m| on(m, gateways::patch)),
+    route(Method::PATCH, WHEP_RESOURCE, Who::Gateway(GatewayWay::Watch), |m| on(m, gateways::patch)),
+    // A browser's question before it sends a token.
+    route(Method::OPTIONS, WHIP, Who::Anybody, |m| on(m, gateways::options)),
+    route(Method::OPTIONS, WHEP, Who::Anybody, |m| on(m, gateways::options)),
+    route(Method::OPTIONS, WHIP_RESOURCE, Who::Anybody, |m| on(m, gateways::options)),
+    route(Method::OPTIONS, WHEP_RESOURCE, Who::Anybody, |m| on(m, gateways::options)),
     route(Method::GET, "/api/v1/live", Who::Known, |m| on(m, socket::live)),
     route(Method::GET, "/archive/{*rest}", Who::Granted, |m| on(m, archive::pass_on)),
     // Is the archivist there? Asked by whoever looks after the machine.
@@ -124,13 +146,14 @@ pub fn routes(app: Arc<App>) -> Router {
     let https = app.config.is_https();
     router = router
         .route("/api/{*rest}", any(no_such_path))
-        .method_not_allowed_fallback(no_such_path)
+        .method_not_allowed_fallback(wrong_method)
         // Pages only: what a case says is sealed, and secrets are not packed beside what a stranger may choose.
         .fallback(pages::page.layer(CompressionLayer::new()))
         .layer(middleware::from_fn_with_state(app.clone(), caller::identify))
         .layer(middleware::from_fn_with_state(app.clone(), refuse_at_the_end))
         .layer(middleware::from_fn_with_state(app.clone(), front::demand_tls))
         .layer(middleware::from_fn(error::render))
+        .layer(middleware::from_fn(gateways::open_to_pages))
         .layer(DefaultBodyLimit::max(MAX_JSON_BYTES));
     let header = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
@@ -150,6 +173,11 @@ async fn admit(who: Who, request: Request, next: Next) -> Result<Response, Error
     let caller = request.extensions().get::<Caller>();
     match (who, caller) {
         (Who::Anybody, _) => {}
+        (Who::Gateway(way), _) => match request.extensions().get::<Gateway>() {
+            Some(gateway) if gateway.way == way => {}
+            None if caller.is_none() => return Err(Code::NotLoggedIn.into()),
+            _ => return Err(Code::OtherWay.into()),
+        },
         (_, None) => return Err(Code::NotLoggedIn.into()),
         (Who::May(verb), Some(caller)) if !allowed(caller.role(), verb, Relation::Outsider) => {
             return Err(Code::Forbidden.into());
@@ -163,6 +191,11 @@ async fn admit(who: Who, request: Request, next: Next) -> Result<Response, Error
 /// A server that stops begins nothing new.
 async fn refuse_at_the_end(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, Error> {
     if *app.stop.borrow() { Err(Code::ServerStops.into()) } else { Ok(next.run(request).await) }
+}
+
+/// RFC 9725 wants methods told from addresses; everywhere else neither is told.
+async fn wrong_method(uri: Uri) -> Error {
+    if gateways::is_address(uri.path()) { Code::WrongMethod.into() } else { Code::NoSuchPath.into() }
 }
 
 async fn no_such_path() -> Error {

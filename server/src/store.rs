@@ -18,6 +18,7 @@ pub mod blobs;
 pub mod case;
 pub mod devices;
 pub mod examine;
+pub mod gateways;
 pub mod intake;
 pub mod keys;
 pub mod log;

@@ -2,7 +2,7 @@
 
 use lotse_payload::pointer::PointerMessage;
 use lotse_protocol::{
-    envelope::{AuthorFields, Opened},
+    envelope::{AuthorFields, GatewayJoined, Opened},
     id::Pseudonym,
     kind,
 };
@@ -21,6 +21,11 @@ impl Core {
             (kind::OPENED, _) => self.number = e.clear::<Opened>().ok().map(|o| o.number),
             (kind::JOINED, Payload::Joined(p)) => {
                 self.names.insert(e.author, p.name.clone());
+            }
+            (kind::GATEWAY_JOINED, _) => {
+                if let Ok(joined) = e.clear::<GatewayJoined>() {
+                    self.names.insert(joined.who, joined.name);
+                }
             }
             (kind::MESSAGE, Payload::Message(m)) if Some(e.author) != self.me && self.caught_up => {
                 let text = m.file.as_ref().map_or_else(|| m.text.clone(), |f| format!("{} {}", f.name, m.text));

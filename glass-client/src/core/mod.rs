@@ -190,6 +190,8 @@ pub struct Core {
     legs: Vec<Leg>,
     notice: Option<Notice>,
     notice_page: usize,
+    /// Foreign clients the wearer was told of after the answer.
+    told_of: Vec<Pseudonym>,
     instructions: Instructions,
     drawing: Option<(Pseudonym, i64)>,
     /// The picture decoded ahead last, and when.
@@ -229,6 +231,7 @@ impl Core {
             legs: Vec::new(),
             notice: None,
             notice_page: 0,
+            told_of: Vec::new(),
             instructions: Instructions::default(),
             drawing: None,
             ahead: None,
@@ -302,7 +305,7 @@ impl Core {
                 }
             }
         }
-        self.settle(&mut todo);
+        self.settle(now_ms, &mut todo);
         todo
     }
 
@@ -385,7 +388,7 @@ impl Core {
             }
             Word::Tap | Word::Hold => {}
         }
-        self.settle(&mut todo);
+        self.settle(now_ms, &mut todo);
         Ok(todo)
     }
 

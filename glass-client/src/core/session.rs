@@ -3,18 +3,19 @@
 //! Never: an event or a word; those change the state, and this looks at it afterwards.
 
 use lotse_protocol::{
+    envelope::GatewayWay,
     id::Pseudonym,
     kind,
     policy::Role,
-    session::{Answer, Session},
+    session::{Answer, Participant, Session},
 };
 
-use super::{Action, Core, notice::Notice};
+use super::{Action, Core, TOAST_MS, notice::Notice};
 use crate::config::Language;
 
 impl Core {
     /// What follows from the state: the notice, the media connection, whether anything may leave the glasses.
-    pub(super) fn settle(&mut self, todo: &mut Vec<Action>) {
+    pub(super) fn settle(&mut self, now_ms: i64, todo: &mut Vec<Action>) {
         if self.needs_answer() && self.caught_up {
             let notice = self.make_notice();
             if self.notice.as_ref() != Some(&notice) {
@@ -26,6 +27,7 @@ impl Core {
         } else {
             self.notice = None;
             self.notice_page = 0;
+            self.tell_of_newcomer(now_ms, todo);
         }
         if let Some(id) = self.session
             && self.connected
@@ -41,6 +43,40 @@ impl Core {
             self.sending = may;
             todo.push(Action::Send(may));
         }
+    }
+
+    /// A foreign client came to watch after the answer: the wearer reads so at once, in the status line and below it, and the
+    /// log learns that they could. Until then nothing reaches it.
+    fn tell_of_newcomer(&mut self, now_ms: i64, todo: &mut Vec<Action>) {
+        let unaware = |p: &Participant| p.unaware && p.present;
+        let me = self.me.and_then(|me| self.open_session()?.participants.get(&me));
+        if !self.caught_up || !me.is_some_and(unaware) {
+            self.told_of.clear();
+            return;
+        }
+        let watchers: Vec<Pseudonym> = self.watching_gateways().collect();
+        if self.told_of != watchers {
+            let language = self.settings.language;
+            let names: Vec<String> = watchers.iter().map(|who| self.name(*who)).collect();
+            let text = match language {
+                Language::De => format!("Sieht jetzt auch zu: {}", names.join(", ")),
+                Language::En => format!("Now watching too: {}", names.join(", ")),
+            };
+            self.toast = Some((text, now_ms + TOAST_MS));
+            let payload = serde_json::to_value(self.make_notice().payload(language)).ok();
+            todo.push(Action::Commit { kind: kind::NOTICE_SHOWN, session: self.session, payload });
+            self.told_of = watchers;
+        }
+    }
+
+    /// Foreign clients that are here to see and hear.
+    pub(super) fn watching_gateways(&self) -> impl Iterator<Item = Pseudonym> + '_ {
+        let watches = |p: &Participant| p.present && p.way == Some(GatewayWay::Watch);
+        self.open_session()
+            .into_iter()
+            .flat_map(|s| &s.participants)
+            .filter(move |(_, p)| watches(p))
+            .map(|(who, _)| *who)
     }
 
     /// May picture and voice leave? Only after an answer, while an expert is there.
@@ -84,7 +120,7 @@ impl Core {
     pub(super) fn make_notice(&self) -> Notice {
         let named = |who: Pseudonym| (who, self.name(who));
         Notice {
-            watchers: self.experts().map(named).collect(),
+            watchers: self.experts().chain(self.watching_gateways()).map(named).collect(),
             archivist: self.present(Role::Archivist).next().map(named),
         }
     }

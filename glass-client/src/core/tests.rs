@@ -5,7 +5,7 @@ use lotse_payload::{
     receipt::PictureOrigin, recording::RecordingStarted,
 };
 use lotse_protocol::{
-    envelope::{Joined, Left, LeftWhy},
+    envelope::{GatewayJoined, GatewayWay, Joined, Left, LeftWhy},
     id::{DeviceId, FrameId, PublicKey, Signature, TrackId},
     policy::Role,
     session::Answer,
@@ -227,6 +227,29 @@ fn consent_names_everybody_is_logged_and_comes_before_any_media() {
     stage.say(Word::YesRecord);
     assert!(stage.sending());
     assert_eq!(stage.screen(), "live");
+}
+
+#[test]
+fn a_foreign_watcher_that_comes_late_is_read_at_once_and_the_log_learns_so() {
+    let mut stage = Stage::new().called().live(Word::YesRecord);
+    let (who, before) = (Pseudonym(Uuid::new_v4()), stage.committed(kind::NOTICE_SHOWN).len());
+    let watching = |stage: &Stage| stage.core.view(stage.now).status.watchers;
+    assert_eq!(watching(&stage), ["Anton Weber"]);
+    let joined = |way| serde_json::to_value(GatewayJoined { who, way, name: "Control room".into() }).ok();
+    stage.log(stage.expert, kind::GATEWAY_JOINED, stage.session(), joined(GatewayWay::Watch), Payload::None);
+    let notices = stage.committed(kind::NOTICE_SHOWN);
+    assert_eq!(notices.len(), before + 1);
+    let notice: NoticeShown = serde_json::from_value((*notices.last().expect("logged")).clone()).expect("notice");
+    assert!(notice.text.contains("Control room"), "{}", notice.text);
+    let toast = stage.core.view(stage.now).toast.expect("said at once");
+    assert!(toast.contains("Control room"), "{toast}");
+    // Everybody has been shown it: only then does it get anything, and stand among those who watch.
+    assert_eq!(watching(&stage), ["Anton Weber"]);
+    for person in [stage.me, stage.expert] {
+        stage.log(person, kind::NOTICE_SHOWN, stage.session(), None, Payload::None);
+    }
+    assert_eq!(watching(&stage), ["Anton Weber", "Control room"]);
+    assert_eq!(stage.committed(kind::NOTICE_SHOWN).len(), before + 1, "told once");
 }
 
 #[test]

@@ -205,7 +205,10 @@ impl Core {
         let watchers = self
             .open_session()
             .filter(|_| watching)
-            .map(|s| self.experts().filter(|e| s.may_call(*e)).map(|e| self.name(e)).collect())
+            .map(|s| {
+                let watching = self.experts().chain(self.watching_gateways());
+                watching.filter(|who| s.may_call(*who)).map(|who| self.name(who)).collect()
+            })
             .unwrap_or_default();
         Status { case: self.number.clone(), recording, link, watchers, private: self.private }
     }

@@ -41,6 +41,17 @@ attachments?: Array<Digest>,
 clear?: JsonValue, };
 
 /**
+ * Clear fields of `gateway.joined`. The name stands in the clear: an administrator gave it to a machine, and the server, who
+ * writes the event, seals nothing.
+ */
+export type GatewayJoined = { who: Pseudonym, way: GatewayWay, name: string, };
+
+/**
+ * Which way a gateway's media flow.
+ */
+export type GatewayWay = "publish" | "watch";
+
+/**
  * Where a case's log stands.
  */
 export type Head = { case: CaseId, 

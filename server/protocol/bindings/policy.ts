@@ -8,7 +8,7 @@ export type Relation = "outsider" | "joined" | "member";
 /**
  * The part somebody plays. An account or device has one; in a case it is bound by `joined`.
  */
-export type Role = "technician" | "expert" | "manager" | "administrator" | "archivist" | "server";
+export type Role = "technician" | "expert" | "manager" | "administrator" | "archivist" | "gateway" | "server";
 
 /**
  * Something one may ask for.

@@ -142,7 +142,7 @@ impl Chain {
             kind::OPENED => fields.clear::<Opened>().map_err(at)?.server_key,
             kind::JOINED => {
                 let joined: Joined = fields.clear().map_err(at)?;
-                if joined.role == Role::Server {
+                if matches!(joined.role, Role::Server | Role::Gateway) {
                     return Err(ChainError::ServerOnly { seq, kind: fields.kind });
                 }
                 if self.devices.values().any(|b| b.author == fields.author && b.role != joined.role) {

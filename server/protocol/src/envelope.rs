@@ -126,6 +126,27 @@ pub struct Left {
     pub why: LeftWhy,
 }
 
+/// Clear fields of `gateway.joined`. The name stands in the clear: an administrator gave it to a machine, and the server, who
+/// writes the event, seals nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[ts(export, export_to = "envelope.ts")]
+pub struct GatewayJoined {
+    pub who: Pseudonym,
+    pub way: GatewayWay,
+    pub name: String,
+}
+
+/// Which way a gateway's media flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+#[ts(export, export_to = "envelope.ts")]
+pub enum GatewayWay {
+    /// It brings a picture or a voice.
+    Publish,
+    /// It sees and hears.
+    Watch,
+}
+
 /// Why somebody is no longer in a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[serde(rename_all = "snake_case")]

@@ -15,6 +15,9 @@ pub const SESSION_CALLED: &str = "session.called";
 pub const SESSION_JOINED: &str = "session.joined";
 /// By the server: a participant left or was lost (20 s). Clear: [`crate::envelope::Left`].
 pub const SESSION_LEFT: &str = "session.left";
+/// By the server: a foreign client came in with a token (WHIP, WHEP). Clear: [`crate::envelope::GatewayJoined`]. It goes by
+/// `session.left`.
+pub const GATEWAY_JOINED: &str = "gateway.joined";
 /// By a participant (payload: `Outcome`) or by the server: the session is over.
 pub const SESSION_ENDED: &str = "session.ended";
 

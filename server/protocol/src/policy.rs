@@ -17,6 +17,8 @@ pub enum Role {
     Manager,
     Administrator,
     Archivist,
+    /// A foreign client with a token (WHIP, WHEP); never an account, and signs nothing.
+    Gateway,
     /// The server's own events; never an account.
     Server,
 }
@@ -70,8 +72,8 @@ pub enum Relation {
     Member,
 }
 
-pub const ROLES: [Role; 6] =
-    [Role::Technician, Role::Expert, Role::Manager, Role::Administrator, Role::Archivist, Role::Server];
+pub const ROLES: [Role; 7] =
+    [Role::Technician, Role::Expert, Role::Manager, Role::Administrator, Role::Archivist, Role::Gateway, Role::Server];
 
 pub const VERBS: [Verb; 17] = [
     Verb::ListCases,
@@ -99,7 +101,7 @@ pub const RELATIONS: [Relation; 3] = [Relation::Outsider, Relation::Joined, Rela
 pub fn allowed(role: Role, verb: Verb, relation: Relation) -> bool {
     use {Relation::*, Role::*, Verb::*};
     let least = match (role, verb) {
-        (Server, _) => return false,
+        (Server | Gateway, _) => return false,
         (Technician | Expert | Manager, ListCases) => Outsider,
         (Administrator, ListCases | ManageAccounts | EnrolDevices) => Outsider,
         (Technician | Expert | Manager, OpenCase) => Outsider,
@@ -125,7 +127,7 @@ pub fn allowed(role: Role, verb: Verb, relation: Relation) -> bool {
 /// The verb that committing an event of this kind needs. `None`: only the server may write it.
 pub fn verb_of(event_kind: &str) -> Option<Verb> {
     Some(match event_kind {
-        kind::OPENED | kind::SESSION_LEFT => return None,
+        kind::OPENED | kind::SESSION_LEFT | kind::GATEWAY_JOINED => return None,
         kind::JOINED => Verb::Join,
         kind::SESSION_CALLED => Verb::Call,
         kind::SESSION_JOINED => Verb::Attend,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 use crate::{
-    envelope::{AuthorFields, Left},
+    envelope::{AuthorFields, GatewayJoined, GatewayWay, Left},
     id::{Pseudonym, SessionId},
     kind,
     policy::Role,
@@ -34,6 +34,28 @@ pub struct Participant {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
     pub answer: Option<Answer>,
+    /// Of a gateway: which way its media flow, and its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub way: Option<GatewayWay>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub name: Option<String>,
+    /// A gateway that watches came after this person's answer, and no notice has been shown since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[ts(optional, as = "Option<bool>")]
+    pub unaware: bool,
+}
+
+impl Participant {
+    fn new(role: Role) -> Self {
+        Self { role, present: true, answer: None, way: None, name: None, unaware: false }
+    }
+
+    /// Somebody who is asked, and whose answer counts. The archivist and gateways are programs.
+    pub fn is_person(&self) -> bool {
+        !matches!(self.role, Role::Archivist | Role::Gateway)
+    }
 }
 
 /// One session.
@@ -74,7 +96,7 @@ impl Sessions {
         if e.kind == kind::SESSION_CALLED && self.get(id).is_none() {
             let mut participants = BTreeMap::new();
             if let Some(role) = role {
-                participants.insert(e.author, Participant { role, present: true, answer: None });
+                participants.insert(e.author, Participant::new(role));
             }
             self.list.push(Session {
                 id,
@@ -95,12 +117,18 @@ impl Sessions {
             // The caller coming back calls again with the same session id.
             kind::SESSION_CALLED | kind::SESSION_JOINED => {
                 if let Some(role) = role {
-                    let p = session.participants.entry(e.author).or_insert(Participant {
-                        role,
-                        present: true,
-                        answer: None,
-                    });
+                    let p = session.participants.entry(e.author).or_insert(Participant::new(role));
                     p.present = true;
+                }
+            }
+            kind::GATEWAY_JOINED => {
+                if let Ok(joined) = e.clear::<GatewayJoined>() {
+                    session.gateway(joined);
+                }
+            }
+            kind::NOTICE_SHOWN => {
+                if let Some(p) = session.participants.get_mut(&e.author) {
+                    p.unaware = false;
                 }
             }
             kind::SESSION_LEFT => {
@@ -135,6 +163,18 @@ impl Session {
         }
     }
 
+    fn gateway(&mut self, joined: GatewayJoined) {
+        if joined.way == GatewayWay::Watch {
+            let answered = self.participants.values_mut().filter(|p| p.is_person() && p.answer.is_some());
+            answered.for_each(|p| p.unaware = true);
+        }
+        let p = self.participants.entry(joined.who).or_insert(Participant::new(Role::Gateway));
+        // The pseudonym of a person stays a person's.
+        if p.role == Role::Gateway {
+            (p.present, p.way, p.name) = (true, Some(joined.way), Some(joined.name));
+        }
+    }
+
     /// Called and nobody has come yet.
     pub fn is_waiting(&self) -> bool {
         self.ended_at_ms.is_none()
@@ -142,19 +182,28 @@ impl Session {
             && !self.participants.values().any(|p| p.role == Role::Expert && p.present)
     }
 
-    /// May media flow from and to this participant? Only after an answer other than a refusal.
+    /// May media flow from and to this participant? Only after an answer other than a refusal. A gateway answers nothing: it takes
+    /// part once a person does, and it watches once everybody who does has been shown that it is there.
     pub fn may_call(&self, who: Pseudonym) -> bool {
+        let in_call = |p: &&Participant| {
+            p.is_person() && p.present && matches!(p.answer, Some(Answer::Record | Answer::CallOnly))
+        };
+        let mut callers = self.participants.values().filter(in_call).peekable();
         self.ended_at_ms.is_none()
             && self.participants.get(&who).is_some_and(|p| match p.role {
                 Role::Archivist => p.present && self.may_record(),
-                _ => p.present && matches!(p.answer, Some(Answer::Record | Answer::CallOnly)),
+                Role::Gateway => {
+                    let watches = p.way == Some(GatewayWay::Watch);
+                    p.present && callers.peek().is_some() && !(watches && callers.any(|p| p.unaware))
+                }
+                _ => in_call(&p),
             })
     }
 
     /// May media be kept? Only while an archivist is present, at least one person is, and every person present said yes.
     pub fn may_record(&self) -> bool {
         let present = || self.participants.values().filter(|p| p.present);
-        let mut people = present().filter(|p| p.role != Role::Archivist).peekable();
+        let mut people = present().filter(|p| p.is_person()).peekable();
         self.ended_at_ms.is_none()
             && present().any(|p| p.role == Role::Archivist)
             && people.peek().is_some()

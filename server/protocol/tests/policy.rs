@@ -16,7 +16,7 @@ fn page() -> String {
          - **member**: after taking part in a session of the case, opening it, or giving a reason to view it.\n\
          - –: never.\n\n",
     );
-    let people: Vec<Role> = ROLES.into_iter().filter(|r| *r != Role::Server).collect();
+    let people: Vec<Role> = ROLES.into_iter().filter(|r| !matches!(r, Role::Server | Role::Gateway)).collect();
     out.push_str("| Verb |");
     people.iter().for_each(|r| write!(out, " {} |", name(r)).unwrap());
     out.push_str("\n|---|");
@@ -30,7 +30,8 @@ fn page() -> String {
         out.push('\n');
     }
     out.push_str(
-        "\nThe server's own events (`opened`, `session.left`, an automatic `session.ended`) come from no account.\n",
+        "\nThe server's own events (`opened`, `session.left`, `gateway.joined`, an automatic `session.ended`) come from no account. Gateways\n\
+         (foreign clients with a token) commit nothing: their token is for one address of one case.\n",
     );
     out
 }
@@ -72,7 +73,13 @@ fn what_an_outsider_may_a_member_may_too() {
 fn lists_hold_every_role_and_verb_once() {
     // The matches are exhaustive: a new one does not compile until it is counted here, and then must be in its list.
     let roles = |r: &Role| match r {
-        Role::Technician | Role::Expert | Role::Manager | Role::Administrator | Role::Archivist | Role::Server => 6,
+        Role::Technician
+        | Role::Expert
+        | Role::Manager
+        | Role::Administrator
+        | Role::Archivist
+        | Role::Gateway
+        | Role::Server => 7,
     };
     assert!(ROLES.iter().all(|r| roles(r) == ROLES.len()));
     let mut names: Vec<String> = VERBS.iter().map(name).chain(ROLES.iter().map(name)).collect();
@@ -90,5 +97,7 @@ fn nobody_but_people_in_the_case_reads_it_and_no_administrator_ever() {
             assert!(role != Role::Administrator || !allowed(role, verb, Relation::Member), "{verb:?}");
         }
     }
-    assert!(VERBS.iter().all(|v| !allowed(Role::Server, *v, Relation::Member)));
+    for nobody in [Role::Server, Role::Gateway] {
+        assert!(VERBS.iter().all(|v| !allowed(nobody, *v, Relation::Member)));
+    }
 }

@@ -6,7 +6,7 @@
 use crate::{SfuError, engine};
 
 /// An SDP above this is refused, bytes: 128 legs with three tracks need about half of it.
-const MAX_SDP: usize = 512 * 1024;
+pub(crate) const MAX_SDP: usize = 512 * 1024;
 
 /// Ids of the forwarded header extensions on one line; 0: not agreed. Same order as `engine::FORWARDED`.
 pub(crate) type ExtensionIds = [u8; engine::FORWARDED.len()];
@@ -76,13 +76,13 @@ pub(crate) fn parse(sdp: &str, mids: &[String]) -> Result<Vec<Line>, SfuError> {
 }
 
 /// The primary stream: first of a FID group, else the first a=ssrc.
-fn ssrc(attributes: &[&str]) -> Option<u32> {
+pub(crate) fn ssrc(attributes: &[&str]) -> Option<u32> {
     let grouped = attributes.iter().find_map(|a| a.strip_prefix("a=ssrc-group:FID "));
     let named = || attributes.iter().find_map(|a| a.strip_prefix("a=ssrc:"));
     grouped.or_else(named)?.split_whitespace().next()?.parse().ok()
 }
 
-fn extensions(attributes: &[&str]) -> ExtensionIds {
+pub(crate) fn extensions(attributes: &[&str]) -> ExtensionIds {
     let mut ids = ExtensionIds::default();
     for attribute in attributes {
         let Some(rest) = attribute.strip_prefix("a=extmap:") else { continue };

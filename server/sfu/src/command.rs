@@ -9,7 +9,7 @@ use lotse_protocol::id::{Pseudonym, SessionId, TrackId};
 use lotse_protocol::signal::{Leg, RtcAnswer, TrackInfo};
 use tokio::sync::oneshot;
 
-use crate::{LegKind, SfuError};
+use crate::{Gateway, LegKind, SfuError};
 
 pub(crate) type Reply<T> = oneshot::Sender<T>;
 
@@ -20,6 +20,11 @@ pub(crate) enum Command {
         kind: LegKind,
         publish: Vec<TrackInfo>,
         reply: Reply<Result<(), SfuError>>,
+    },
+    Offer {
+        room: SessionId,
+        gateway: Gateway,
+        reply: Reply<Result<String, SfuError>>,
     },
     Answer {
         room: SessionId,

@@ -7,7 +7,6 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use lotse_protocol::signal::Codec;
 use rtc::crypto::{RTCCryptoProvider, SignatureScheme};
-use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::certificate::{CertificateParams, RTCCertificate};
 use rtc::peer_connection::configuration::RTCConfigurationBuilder;
@@ -23,7 +22,7 @@ use rtc::rtp_transceiver::rtp_sender::{
     RTCRtpHeaderExtensionCapability, RTCRtpRtxParameters, RtpCodecKind,
 };
 
-use crate::{SfuError, interceptor, keytap::KeyTap, path::Route};
+use crate::{SfuError, interceptor, keytap::KeyTap, path::Route, srtp::Profile};
 
 /// Header extensions we carry, by address.
 pub(crate) const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
@@ -35,6 +34,17 @@ const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-
 
 /// Extensions copied from a publisher to its subscribers, unread.
 pub(crate) const FORWARDED: [&str; 4] = [CAPTURE_TIME, AUDIO_LEVEL, ORIENTATION, PLAYOUT_DELAY];
+
+/// All codecs for pictures, the preferred first.
+pub(crate) const PICTURES: [Codec; 2] = [Codec::Vp8, Codec::H264];
+
+/// What one connection can do.
+pub(crate) struct Abilities<'a> {
+    pub(crate) profile: Profile,
+    pub(crate) pictures: &'a [Codec],
+    pub(crate) publishes_video: bool,
+    pub(crate) publishes: bool,
+}
 
 /// Shared by all legs of a worker.
 pub(crate) struct Engine {
@@ -147,12 +157,12 @@ pub(crate) fn sending_track(track: String, codec: Codec, ssrc: u32, repair: Opti
     MediaStreamTrack::new(track.clone(), track.clone(), track, kind(codec), vec![encoding])
 }
 
-fn media_engine() -> Result<MediaEngine, SfuError> {
+fn media_engine(pictures: &[Codec]) -> Result<MediaEngine, SfuError> {
     let refused = || core("a codec or header extension");
     let mut engine = MediaEngine::default();
-    for codec in [Codec::Vp8, Codec::H264] {
-        engine.register_codec(codec_parameters(codec), RtpCodecKind::Video).map_err(refused())?;
-        engine.register_codec(repair_parameters(codec), RtpCodecKind::Video).map_err(refused())?;
+    for codec in pictures {
+        engine.register_codec(codec_parameters(*codec), RtpCodecKind::Video).map_err(refused())?;
+        engine.register_codec(repair_parameters(*codec), RtpCodecKind::Video).map_err(refused())?;
     }
     engine.register_codec(codec_parameters(Codec::Opus), RtpCodecKind::Audio).map_err(refused())?;
     let both = [RtpCodecKind::Audio, RtpCodecKind::Video];
@@ -200,10 +210,8 @@ impl Engine {
     pub(crate) fn connection(
         &self,
         now: Instant,
-        ufrag: &str,
-        password: &str,
-        publishes_video: bool,
-        publishes: bool,
+        (ufrag, password): (&str, &str),
+        abilities: Abilities<'_>,
     ) -> Result<(RTCPeerConnection, Arc<KeyTap>), SfuError> {
         let tap = Arc::new(KeyTap::new(self.crypto.clone()));
         let settings = SettingEngineBuilder::new()
@@ -212,15 +220,15 @@ impl Engine {
             .with_ice_credentials(ufrag.to_owned(), password.to_owned())
             .with_include_loopback_candidate(true)
             // Alone, because the client's order would decide: browsers name the slower AES-CM with SHA-1 first.
-            .with_srtp_protection_profiles(vec![SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm])
+            .with_srtp_protection_profiles(vec![abilities.profile.negotiated()])
             .with_crypto_provider(tap.clone())
             .build();
         let configuration = RTCConfigurationBuilder::new().with_certificates(vec![self.certificate.clone()]).build();
         let mut connection = RTCPeerConnectionBuilder::new()
             .with_configuration(configuration)
-            .with_media_engine(media_engine()?)
+            .with_media_engine(media_engine(abilities.pictures)?)
             .with_setting_engine(settings)
-            .with_interceptor_registry(interceptor::registry(publishes_video, publishes))
+            .with_interceptor_registry(interceptor::registry(abilities.publishes_video, abilities.publishes))
             .build(now)
             .map_err(core("a connection"))?;
         for candidate in self.candidates() {

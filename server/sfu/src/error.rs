@@ -26,6 +26,12 @@ pub enum SfuError {
         "the answer's SDP cannot be used: {why}. Answer with what your WebRTC library made of the offer, unchanged."
     )]
     BadAnswer { why: String },
+    /// The caller: a foreign client's offer cannot be read.
+    #[error("the offer cannot be taken: {why}")]
+    BadOffer { why: String },
+    /// The caller: a foreign client's offer is whole, and asks for what we do not do.
+    #[error("the offer cannot be taken: {why}")]
+    OfferRefused { why: String },
     /// The caller: the room is full.
     #[error("this session already has {0} participants. Ask one to leave, then join again.")]
     RoomFull(usize),

@@ -285,8 +285,7 @@ impl State {
             if !leg.open || !leg.channel_open || leg.kind == LegKind::Archivist {
                 continue;
             }
-            let id = leg.channel;
-            let Some(mut channel) = leg.connection.data_channel(id) else { continue };
+            let Some(mut channel) = leg.channel.and_then(|id| leg.connection.data_channel(id)) else { continue };
             if channel.outstanding_bytes() > pointer::MAX_WAITING
                 || channel.send_text(now, String::from_utf8_lossy(&message)).is_err()
             {

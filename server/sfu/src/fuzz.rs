@@ -24,7 +24,7 @@ use crate::engine::{self, Engine};
 use crate::keytap::MasterKey;
 use crate::path::Route;
 use crate::socket::{DatagramSocket, Outlet};
-use crate::srtp::{SALT, Sealer};
+use crate::srtp::{Profile, SALT, Sealer};
 use crate::tcp::Streams;
 use crate::worker::{LegId, State};
 use crate::{LegKind, SfuEvent, answer, stun};
@@ -67,6 +67,21 @@ pub fn answer(sdp: &str) {
     let Some(mut world) = World::new(1) else { return };
     let rev = world.offers.first().map_or(0, |(_, offer)| offer.rev);
     world.answer(0, RtcAnswer { rev, sdp: sdp.to_owned(), fingerprint_sig: None });
+    world.turn();
+}
+
+/// A foreign client's offer into a room where somebody is: read, answered by a leg, which then may leave again.
+pub fn foreign_offer(sdp: &str, publishes: bool) {
+    let Some(mut world) = World::new(1) else { return };
+    let way = if publishes { crate::Way::Publish } else { crate::Way::Watch { first: who(0) } };
+    let gateway = crate::Gateway { who: who(9), way, sdp: sdp.to_owned() };
+    let (reply, mut answered) = tokio::sync::oneshot::channel();
+    let taken = crate::check_offer(sdp, publishes).is_ok();
+    world.state.on_command(Command::Offer { room: ROOM, gateway, reply }, world.now);
+    let answered = answered.try_recv();
+    // What is refused beforehand is never answered.
+    assert!(taken || matches!(answered, Ok(Err(_))));
+    world.step(Step::Gate { leg: 9, open: true });
     world.turn();
 }
 
@@ -242,7 +257,7 @@ impl World {
         let master = MasterKey { key: SecretVec::new(vec![7; 16]), salt: SecretVec::new(vec![9; SALT]) };
         if let Some(found) = self.leg(leg).and_then(|id| self.state.legs[id].as_mut()) {
             (found.connected, found.channel_open) = (true, true);
-            found.sealer = Sealer::new(crypto.crypto(), &master).ok();
+            found.sealer = Sealer::new(crypto.crypto(), Profile::Gcm, &master).ok();
             found.path.on_check(Route::Udp(address(leg)), true, [leg; 12], self.now);
         }
     }

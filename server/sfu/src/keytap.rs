@@ -73,6 +73,7 @@ impl RTCCrypto for KeyTap {
     fn block_encrypt(&self, algorithm: BlockCipherAlgorithm, key: &[u8], block: &mut [u8]) -> Result<(), CryptoError> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if let (Seen::Nothing, Some(salt)) = (&*seen, block.get(..SALT)) {
+            // A salt of 12 bytes is followed by zeros here, one of 14 is whole.
             let (key, salt) = (SecretVec::new(key.to_vec()), SecretVec::new(salt.to_vec()));
             *seen = Seen::Key(MasterKey { key, salt });
         }

@@ -1,7 +1,10 @@
 //! One WebRTC connection between a participant and the server.
 //!
 //! Owns: the connection, its lines, its offers and answers (never a second offer before the answer).
-//! Never: decides who may get what. Elsewhere: that decision (`room`), sockets (`worker`), copying packets (`forward`).
+//! Never: decides who may get what. Elsewhere: that decision (`room`), sockets (`worker`), copying packets (`forward`),
+//! legs whose client offers (`gateway`).
+
+mod gateway;
 
 use std::{
     sync::Arc,
@@ -19,12 +22,12 @@ use rtc::rtp_transceiver::rtp_sender::RTCRtpCodecParameters;
 use rtc::rtp_transceiver::{RTCRtpSenderId, RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 
 use crate::budget::Budget;
-use crate::engine::{self, Engine, core};
+use crate::engine::{self, Abilities, Engine, core};
 use crate::history::REPAIRS_PER_SECOND;
 use crate::keytap::KeyTap;
 use crate::path::Path;
 use crate::publisher::Uplink;
-use crate::srtp::Sealer;
+use crate::srtp::{Profile, Sealer};
 use crate::subscriber::{Assignment, Downlink};
 use crate::{LegKind, MAX_TRACKS, SfuError, answer, pointer, tcp};
 
@@ -72,11 +75,15 @@ pub(crate) struct Leg {
     pub(crate) password: String,
     pub(crate) uplinks: Vec<Uplink>,
     pub(crate) downlinks: Vec<Downlink>,
-    pub(crate) channel: RTCDataChannelId,
+    /// `None`: a gateway has no pointer.
+    pub(crate) channel: Option<RTCDataChannelId>,
     pub(crate) channel_open: bool,
     pub(crate) pointer_budget: Budget,
     pub(crate) repair_budget: Budget,
     tap: Arc<KeyTap>,
+    profile: Profile,
+    /// A gateway watches this participant before others.
+    pub(crate) prefers: Option<Pseudonym>,
     /// Present once the handshake is done.
     pub(crate) sealer: Option<Sealer>,
     pub(crate) path: Path,
@@ -122,8 +129,13 @@ impl Leg {
     ) -> Result<Self, SfuError> {
         check(&publish)?;
         let (ufrag, password) = (tcp::ufrag(engine.worker), crate::random_text(24));
-        let video = publish.iter().any(|track| track.codec.is_video());
-        let (mut connection, tap) = engine.connection(now, &ufrag, &password, video, !publish.is_empty())?;
+        let abilities = Abilities {
+            profile: Profile::Gcm,
+            pictures: &engine::PICTURES,
+            publishes_video: publish.iter().any(|track| track.codec.is_video()),
+            publishes: !publish.is_empty(),
+        };
+        let (mut connection, tap) = engine.connection(now, (&ufrag, &password), abilities)?;
         let mut uplinks = Vec::with_capacity(publish.len());
         for info in publish {
             let init = RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Recvonly, ..Default::default() };
@@ -140,7 +152,21 @@ impl Leg {
         };
         let channel =
             connection.create_data_channel(POINTER_CHANNEL, Some(init)).map_err(core("the pointer channel"))?.id();
-        Ok(Self {
+        let mut leg =
+            Self::around((connection, tap, Profile::Gcm), (ufrag, password), now, (room, serial), (who, kind));
+        (leg.uplinks, leg.channel, leg.stale) = (uplinks, Some(channel), true);
+        Ok(leg)
+    }
+
+    /// A leg around a connection, with no line yet.
+    fn around(
+        (connection, tap, profile): (RTCPeerConnection, Arc<KeyTap>, Profile),
+        (ufrag, password): (String, String),
+        now: Instant,
+        (room, serial): (usize, u64),
+        (who, kind): (Pseudonym, LegKind),
+    ) -> Self {
+        Self {
             serial,
             room,
             who,
@@ -149,13 +175,15 @@ impl Leg {
             connection,
             ufrag,
             password,
-            uplinks,
+            uplinks: Vec::new(),
             downlinks: Vec::new(),
-            channel,
+            channel: None,
             channel_open: false,
             pointer_budget: Budget::new(pointer::PER_SECOND),
             repair_budget: Budget::new(REPAIRS_PER_SECOND),
             tap,
+            profile,
+            prefers: None,
             sealer: None,
             path: Path::default(),
             due: Vec::new(),
@@ -175,14 +203,14 @@ impl Leg {
                 down_kbps: 0,
             },
             wants: Vec::new(),
-            stale: true,
+            stale: false,
             rev: 0,
             offer_open: false,
             answered: None,
             created: now,
             mids: Vec::new(),
             refused: Vec::new(),
-        })
+        }
     }
 
     /// Takes the tracks this leg shall get. What it shall not get any more stops at once; the rest follows by offer.
@@ -208,6 +236,10 @@ impl Leg {
 
     /// The next offer, if one is due and none is open.
     pub(crate) fn negotiate(&mut self, now: Instant) -> Result<Option<Offer>, SfuError> {
+        if self.kind == LegKind::Gateway {
+            self.fill();
+            return Ok(None);
+        }
         if !self.stale || self.offer_open {
             return Ok(None);
         }
@@ -375,7 +407,7 @@ impl Leg {
 
     /// The handshake is done: from now on packets can be sealed. False: the core has not shown its key.
     pub(crate) fn on_handshake(&mut self, engine: &Engine) -> bool {
-        let sealer = self.tap.take().and_then(|key| Sealer::new(engine.crypto.crypto(), &key).ok());
+        let sealer = self.tap.take().and_then(|key| Sealer::new(engine.crypto.crypto(), self.profile, &key).ok());
         self.sealer = sealer.or(self.sealer.take());
         self.sealer.is_some()
     }

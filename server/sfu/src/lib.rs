@@ -19,6 +19,7 @@ mod interceptor;
 mod keyframe;
 mod keytap;
 mod leg;
+mod offer;
 mod path;
 mod pointer;
 mod probe;
@@ -53,6 +54,7 @@ use tcp::Streams;
 use worker::{State, Worker};
 
 pub use error::SfuError;
+pub use offer::check as check_offer;
 pub use probe::probe;
 pub use tcp::{FirstBytes, first_bytes};
 
@@ -89,6 +91,26 @@ pub enum LegKind {
     Person,
     /// The archivist: gets every voice, is never heard and gets no pointer.
     Archivist,
+    /// A foreign client that came with an offer of its own (`Sfu::offer`): publishes, or gets one picture and one voice. No pointer.
+    Gateway,
+}
+
+/// A foreign client that comes with an offer.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    pub who: Pseudonym,
+    pub way: Way,
+    /// Its SDP offer, as it came.
+    pub sdp: String,
+}
+
+/// Which way a gateway's media flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// It sends us a picture, a voice, or both.
+    Publish,
+    /// It gets the picture and the voice of this participant, or of another while that one has none.
+    Watch { first: Pseudonym },
 }
 
 /// What the SFU tells the server.
@@ -200,6 +222,12 @@ impl Sfu {
         publish: Vec<TrackInfo>,
     ) -> Result<(), SfuError> {
         self.ask(room, |reply| Command::Join { room, who, kind, publish, reply }).await?
+    }
+
+    /// Makes a leg for a client that offers, closed by its gate; an older leg of the same participant is replaced. Returns the
+    /// SDP answer. No `SfuEvent::Offer` follows, now or later: its lines stay as they are.
+    pub async fn offer(&self, room: SessionId, gateway: Gateway) -> Result<String, SfuError> {
+        self.ask(room, |reply| Command::Offer { room, gateway, reply }).await?
     }
 
     /// Takes the client's answer to the newest offer.

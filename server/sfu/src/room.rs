@@ -73,9 +73,20 @@ impl Room {
     }
 }
 
-/// Whether a leg of this kind gets the voice: people only those heard, the archivist all.
+/// Whether a leg of this kind gets the voice: people only those heard, the archivist all, a gateway the one it has a line for.
 pub(crate) fn hears(kind: LegKind, heard: bool) -> bool {
-    heard || kind == LegKind::Archivist
+    heard || kind != LegKind::Person
+}
+
+/// What a gateway gets, which has one line for pictures and one for voices: this participant's where there are such, else the
+/// first's.
+pub(crate) fn one_of_each(wants: Vec<Assignment>, prefers: Option<Pseudonym>) -> Vec<Assignment> {
+    let pick = |source: TrackSource| {
+        let mut fitting = wants.iter().filter(|want| want.info.source == source);
+        let preferred = fitting.clone().find(|want| Some(want.owner) == prefers);
+        preferred.or_else(|| fitting.next()).cloned()
+    };
+    [TrackSource::Main, TrackSource::Voice].into_iter().filter_map(pick).collect()
 }
 
 #[cfg(test)]
@@ -130,6 +141,23 @@ mod tests {
         room.forget_tracks(|track| track != TrackId(id(101)));
         assert_eq!(ids(room.wants(expert, &flowing)), [102]);
         assert!(room.wants(Pseudonym(id(99)), &flowing).is_empty(), "a stranger");
+    }
+
+    #[test]
+    fn a_gateway_gets_one_picture_and_one_voice_and_the_callers_first() {
+        let mut room = Room::new(SessionId(id(1)));
+        let gateway = Pseudonym(id(9));
+        room.members.entry(gateway).or_default().open = true;
+        let flowing = [
+            track(10, 100, TrackSource::Voice),
+            track(11, 101, TrackSource::Main),
+            track(11, 102, TrackSource::Voice),
+            track(12, 103, TrackSource::Main),
+        ];
+        let wants = |prefers| ids(one_of_each(room.wants(gateway, &flowing), prefers));
+        assert_eq!(wants(Some(Pseudonym(id(11)))), [101, 102]);
+        assert_eq!(wants(Some(Pseudonym(id(12)))), [103, 100], "who has no voice leaves it to another");
+        assert_eq!(wants(None), [101, 100]);
     }
 
     #[test]

@@ -14,9 +14,9 @@ use crate::command::Command;
 use crate::leg::Leg;
 use crate::path::Route;
 use crate::publisher::Subscription;
-use crate::room::{Flowing, Room};
+use crate::room::{Flowing, Room, one_of_each};
 use crate::worker::{LegId, State};
-use crate::{LegKind, MAX_LEGS, SfuError, SfuEvent};
+use crate::{Gateway, LegKind, MAX_LEGS, SfuError, SfuEvent};
 
 impl State {
     pub(crate) fn on_command(&mut self, command: Command, now: Instant) {
@@ -24,6 +24,9 @@ impl State {
         match command {
             Command::Join { room, who, kind, publish, reply } => {
                 let _ = reply.send(self.join(room, who, kind, publish, now));
+            }
+            Command::Offer { room, gateway, reply } => {
+                let _ = reply.send(self.offer(room, &gateway, now));
             }
             Command::Answer { room, who, answer, reply } => {
                 let _ = reply.send(self.answer(room, who, answer, now));
@@ -62,15 +65,40 @@ impl State {
         publish: Vec<TrackInfo>,
         now: Instant,
     ) -> Result<(), SfuError> {
+        let (place, serial) = self.place(room, who)?;
+        let leg = Leg::new(&self.engine, now, (place, serial), (who, kind), publish)?;
+        self.seat(room, leg, now);
+        Ok(())
+    }
+
+    /// A client that offers: its leg is made from the offer, which is foreign text.
+    fn offer(&mut self, room: SessionId, gateway: &Gateway, now: Instant) -> Result<String, SfuError> {
+        let (place, serial) = self.place(room, gateway.who)?;
+        let engine = &self.engine;
+        let made = std::panic::AssertUnwindSafe(|| Leg::from_offer(engine, now, (place, serial), gateway));
+        let (leg, answer) = std::panic::catch_unwind(made).unwrap_or_else(|_| {
+            self.trouble.broken += 1;
+            Err(SfuError::BadOffer { why: "it broke the connection.".into() })
+        })?;
+        self.seat(room, leg, now);
+        Ok(answer)
+    }
+
+    /// Where the next leg of a room goes, and its serial number.
+    fn place(&mut self, room: SessionId, who: Pseudonym) -> Result<(usize, u64), SfuError> {
         let at = self.room_of.get(&room).copied();
         let legs =
             |room: &Room| room.members.iter().filter(|(other, member)| **other != who && member.leg.is_some()).count();
         if at.and_then(|at| self.rooms[at].as_ref()).is_some_and(|room| legs(room) >= MAX_LEGS) {
             return Err(SfuError::RoomFull(MAX_LEGS));
         }
-        let place = at.unwrap_or(self.rooms.len());
         self.next_serial += 1;
-        let mut leg = Leg::new(&self.engine, now, (place, self.next_serial), (who, kind), publish)?;
+        Ok((at.unwrap_or(self.rooms.len()), self.next_serial))
+    }
+
+    /// Takes a leg into its room, in place of an older one of the same participant.
+    fn seat(&mut self, room: SessionId, mut leg: Leg, now: Instant) {
+        let who = leg.who;
         let at = self.room_at(room);
         leg.room = at;
         let old = self.rooms[at].as_ref().and_then(|room| room.members.get(&who)).and_then(|member| member.leg);
@@ -90,7 +118,6 @@ impl State {
         self.legs[id] = Some(Box::new(leg));
         self.refresh(at, now);
         self.queue(id);
-        Ok(())
     }
 
     fn answer(&mut self, room: SessionId, who: Pseudonym, answer: RtcAnswer, now: Instant) -> Result<(), SfuError> {
@@ -220,7 +247,11 @@ impl State {
         let flowing: Vec<Flowing> = all.iter().filter(|track| open(&track.owner)).cloned().collect();
         let legs: Vec<(Pseudonym, LegId)> =
             room.members.iter().filter_map(|(who, member)| Some((*who, member.leg?))).collect();
-        let wants: Vec<_> = legs.iter().map(|(who, _)| room.wants(*who, &flowing)).collect();
+        let narrow = |id: LegId, wants| match self.legs[id].as_ref().filter(|leg| leg.kind == LegKind::Gateway) {
+            Some(leg) => one_of_each(wants, leg.prefers),
+            None => wants,
+        };
+        let wants: Vec<_> = legs.iter().map(|(who, id)| narrow(*id, room.wants(*who, &flowing))).collect();
         let voices: Vec<&Flowing> = flowing.iter().filter(|track| track.info.source == TrackSource::Voice).collect();
         room.voices.set(voices.iter().map(|track| track.info.track));
         for track in &all {

@@ -1,24 +1,32 @@
 //! Writes and seals RTP packets of one leg, straight into the buffer that goes to the kernel.
 //!
-//! One header written, one copy of the payload, one pass of AES-GCM in place (RFC 7714, AEAD_AES_128_GCM).
+//! One header written, one copy of the payload, one pass of AES-GCM in place (RFC 7714, AEAD_AES_128_GCM). Gateways get AES-CM
+//! with HMAC-SHA1 (RFC 3711): the one profile that every WebRTC program has to know (RFC 8827, 6.5), and all that many do.
 //!
 //! Owns: the session key, and the packet index of each stream it numbers (`Rollover`).
 //! Never: seals two different packets under one SSRC and index; touches a timestamp.
 //! Elsewhere: where the key comes from (`keytap`), what is sent (`forward`), RTCP and receiving (the WebRTC core).
 
 use bytes::Bytes;
-use rtc::crypto::{AeadAlgorithm, AeadCipher, BlockCipherAlgorithm, CryptoError, RTCCrypto};
+use rtc::crypto::{
+    AeadAlgorithm, AeadCipher, BlockCipherAlgorithm, CryptoError, HmacAlgorithm, Mac, RTCCrypto, StreamCipher,
+    StreamCipherAlgorithm,
+};
+use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 
 use crate::{answer::ExtensionIds, engine::FORWARDED, keytap::MasterKey};
 
-/// Bytes of a master salt.
-pub(crate) const SALT: usize = 12;
+/// Bytes of the longer of the two master salts, AES-CM's; AES-GCM uses the first 12.
+pub(crate) const SALT: usize = 14;
+const GCM_SALT: usize = 12;
 /// Bytes of an authentication tag.
-const TAG: usize = 16;
+const GCM_TAG: usize = 16;
+const CM_TAG: usize = 10;
 /// Marks header extensions in the one-byte form (RFC 8285, 4.2).
 const ONE_BYTE_FORM: [u8; 2] = [0xBE, 0xDE];
 /// Key derivation labels (RFC 3711, 4.3.1).
 const ENCRYPTION: u8 = 0;
+const AUTHENTICATION: u8 = 1;
 const SESSION_SALT: u8 = 2;
 
 /// Values of the forwarded header extensions, in the order of `engine::FORWARDED`.
@@ -35,25 +43,67 @@ pub(crate) struct Head {
     pub(crate) index: u64,
 }
 
+/// How a leg's packets are protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    Gcm,
+    Cm,
+}
+
+impl Profile {
+    /// As the handshake names it.
+    pub(crate) fn negotiated(self) -> SrtpProtectionProfile {
+        match self {
+            Profile::Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
+            Profile::Cm => SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
+        }
+    }
+
+    fn salt(self) -> usize {
+        match self {
+            Profile::Gcm => GCM_SALT,
+            Profile::Cm => SALT,
+        }
+    }
+}
+
+enum Cipher {
+    Gcm(Box<dyn AeadCipher>),
+    Cm { stream: Box<dyn StreamCipher>, mac: Box<dyn Mac> },
+}
+
 /// Seals for one leg.
 pub(crate) struct Sealer {
-    cipher: Box<dyn AeadCipher>,
-    salt: [u8; SALT],
+    cipher: Cipher,
+    /// The session salt, zeros behind it.
+    salt: [u8; 16],
 }
 
 impl Sealer {
-    pub(crate) fn new(crypto: &dyn RTCCrypto, master: &MasterKey) -> Result<Self, CryptoError> {
-        // AES in counter mode over one block: 16 bytes are all that either value needs.
-        let derive = |label: u8| {
+    pub(crate) fn new(crypto: &dyn RTCCrypto, profile: Profile, master: &MasterKey) -> Result<Self, CryptoError> {
+        // AES in counter mode over its first blocks: 16 bytes each.
+        let derive = |label: u8, counter: u8| {
             let mut block = [0; 16];
-            block[..SALT].copy_from_slice(&master.salt.as_ref()[..SALT]);
+            block[..profile.salt()].copy_from_slice(&master.salt.as_ref()[..profile.salt()]);
             block[7] ^= label;
+            block[15] = counter;
             crypto.block_encrypt(BlockCipherAlgorithm::Aes128, master.key.as_ref(), &mut block)?;
             Ok::<_, CryptoError>(block)
         };
-        let cipher = crypto.new_aead(AeadAlgorithm::Aes128Gcm, &derive(ENCRYPTION)?)?;
-        let mut salt = [0; SALT];
-        salt.copy_from_slice(&derive(SESSION_SALT)?[..SALT]);
+        let key = derive(ENCRYPTION, 0)?;
+        let cipher = match profile {
+            Profile::Gcm => Cipher::Gcm(crypto.new_aead(AeadAlgorithm::Aes128Gcm, &key)?),
+            Profile::Cm => {
+                let [first, second] = [derive(AUTHENTICATION, 0)?, derive(AUTHENTICATION, 1)?];
+                let key_of_tags = [&first[..], &second[..4]].concat();
+                Cipher::Cm {
+                    stream: crypto.new_stream_cipher(StreamCipherAlgorithm::Aes128Ctr, &key)?,
+                    mac: crypto.new_hmac(HmacAlgorithm::Sha1, &key_of_tags)?,
+                }
+            }
+        };
+        let mut salt = derive(SESSION_SALT, 0)?;
+        salt[profile.salt()..].fill(0);
         Ok(Self { cipher, salt })
     }
 
@@ -79,25 +129,44 @@ impl Sealer {
         let body = out.len();
         out.extend_from_slice(before);
         out.extend_from_slice(payload);
-        let end = out.len();
-        out.resize(end + TAG, 0);
-        let nonce = self.nonce(head.ssrc, head.index);
-        let (aad, rest) = out[start..].split_at_mut(body - start);
-        let (plain, tag) = rest.split_at_mut(end - body);
-        self.cipher.seal_in_place(&nonce, aad, plain, tag).inspect_err(|_| out.truncate(start))?;
-        Ok(end + TAG - start)
+        self.protect(out, (start, body), head).inspect_err(|_| out.truncate(start))?;
+        Ok(out.len() - start)
     }
 
-    /// RFC 7714, 8.1: two zero bytes, SSRC, rollover counter and number, over the salt.
-    fn nonce(&self, ssrc: u32, index: u64) -> [u8; SALT] {
-        let mut nonce = [0; SALT];
-        nonce[2..6].copy_from_slice(&ssrc.to_be_bytes());
-        nonce[6..].copy_from_slice(&index.to_be_bytes()[2..]);
-        for (byte, salt) in nonce.iter_mut().zip(self.salt) {
-            *byte ^= salt;
+    /// Encrypts what stands from `body` on and appends the tag over everything from `start` on.
+    fn protect(&mut self, out: &mut Vec<u8>, (start, body): (usize, usize), head: Head) -> Result<(), CryptoError> {
+        let end = out.len();
+        match &mut self.cipher {
+            Cipher::Gcm(cipher) => {
+                // RFC 7714, 8.1: two zero bytes, SSRC, rollover counter and number, over the salt.
+                let nonce = over_salt(&self.salt, 2, head);
+                out.resize(end + GCM_TAG, 0);
+                let (aad, rest) = out[start..].split_at_mut(body - start);
+                let (plain, tag) = rest.split_at_mut(end - body);
+                cipher.seal_in_place(&nonce[..GCM_SALT], aad, plain, tag)
+            }
+            Cipher::Cm { stream, mac } => {
+                // RFC 3711, 4.1.1: four zero bytes, SSRC, rollover counter and number, then the block counter.
+                let counter = over_salt(&self.salt, 4, head);
+                stream.apply_keystream(&counter, &mut out[body..])?;
+                let rollovers = ((head.index >> 16) as u32).to_be_bytes();
+                let mut tag = [0; 20];
+                mac.sign(&[&out[start..], &rollovers], &mut tag)?;
+                out.extend_from_slice(&tag[..CM_TAG]);
+                Ok(())
+            }
         }
-        nonce
     }
+}
+
+/// SSRC (4 bytes) and packet index (6), `zeros` bytes from the front, over the salt.
+fn over_salt(salt: &[u8; 16], zeros: usize, head: Head) -> [u8; 16] {
+    let mut block = *salt;
+    let what = head.ssrc.to_be_bytes().into_iter().chain(head.index.to_be_bytes().into_iter().skip(2));
+    for (byte, value) in block[zeros..].iter_mut().zip(what) {
+        *byte ^= value;
+    }
+    block
 }
 
 /// Appends the extension block. False: there was nothing to write. Values that do not fit the form are left out.
@@ -149,13 +218,17 @@ mod tests {
 
     use super::*;
 
-    fn pair() -> (Sealer, Context) {
+    fn pair(profile: Profile) -> (Sealer, Context) {
         let provider = default_provider().expect("a provider");
         let (key, salt) = ([7; 16], [9; SALT]);
         let master = MasterKey { key: SecretVec::new(key.to_vec()), salt: SecretVec::new(salt.to_vec()) };
-        let sealer = Sealer::new(provider.crypto(), &master).expect("a sealer");
-        let opener = Context::new(&key, &salt, ProtectionProfile::AeadAes128Gcm, None, None, provider.crypto())
-            .expect("an opener");
+        let sealer = Sealer::new(provider.crypto(), profile, &master).expect("a sealer");
+        let theirs = match profile {
+            Profile::Gcm => ProtectionProfile::AeadAes128Gcm,
+            Profile::Cm => ProtectionProfile::Aes128CmHmacSha1_80,
+        };
+        let opener =
+            Context::new(&key, &salt[..profile.salt()], theirs, None, None, provider.crypto()).expect("an opener");
         (sealer, opener)
     }
 
@@ -169,8 +242,9 @@ mod tests {
             lens in proptest::array::uniform4(0usize..20),
             ids in proptest::array::uniform4(0u8..16),
             marker: bool,
+            old: bool,
         ) {
-            let (mut sealer, mut opener) = pair();
+            let (mut sealer, mut opener) = pair(if old { Profile::Cm } else { Profile::Gcm });
             let mut rollover = Rollover::default();
             let carried: Carried = lens.map(|len| (len > 0).then(|| Bytes::from(vec![3; len])));
             let mut distinct = ids;

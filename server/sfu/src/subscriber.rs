@@ -84,11 +84,21 @@ pub(crate) struct Assignment {
     pub(crate) info: TrackInfo,
 }
 
+/// A codec of a gateway's line, with the payload types agreed for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Choice {
+    pub(crate) codec: Codec,
+    pub(crate) payload_type: u8,
+    pub(crate) repair_type: Option<u8>,
+}
+
 /// One line towards a subscriber.
 #[derive(Debug)]
 pub(crate) struct Downlink {
     pub(crate) transceiver: usize,
     pub(crate) codec: Codec,
+    /// What a gateway agreed to once and for all; empty for lines that are negotiated anew for each track.
+    pub(crate) choices: Vec<Choice>,
     pub(crate) ssrc: u32,
     pub(crate) repair: Option<u32>,
     pub(crate) assigned: Option<Assignment>,
@@ -129,6 +139,7 @@ impl Downlink {
         Self {
             transceiver,
             codec,
+            choices: Vec::new(),
             ssrc,
             repair,
             assigned: None,

@@ -304,10 +304,14 @@ impl State {
                 RTCPeerConnectionState::Closed => self.ended.push((id, "bye")),
                 _ => {}
             },
-            RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnOpen(channel)) if channel == leg.channel => {
+            RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnOpen(channel))
+                if Some(channel) == leg.channel =>
+            {
                 leg.channel_open = true;
             }
-            RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnClose(channel)) if channel == leg.channel => {
+            RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnClose(channel))
+                if Some(channel) == leg.channel =>
+            {
                 leg.channel_open = false;
             }
             _ => {}

@@ -20,7 +20,7 @@ use lotse_protocol::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    media::ToMedia,
+    media::{GatewayAsk, ToMedia},
     push::{Push, Pusher},
 };
 use crate::{
@@ -76,6 +76,8 @@ pub enum ToHub {
         session: SessionId,
         ask: MediaAsk,
     },
+    /// Passed on: whoever asks has an answer of the log, which the hub heard of before.
+    Gateway(GatewayAsk),
     /// Leave a session: the media leg and the presence.
     Leave {
         conn: ConnId,
@@ -154,7 +156,7 @@ impl Hub {
             archivists: 0,
         };
         for (summary, session) in resumed {
-            hub.on_session(session, Some(summary)).await;
+            hub.on_session(summary.case, session, Some(summary)).await;
         }
         hub.update_queue();
         (hub, HubHandle(sender))
@@ -191,6 +193,7 @@ impl Hub {
             ToHub::Close { conn, case } => self.on_close(conn, case),
             ToHub::Relay { conn, case, session, to, item } => self.on_relay(conn, case, session, to, item),
             ToHub::Media { conn, session, ask } => self.on_media(conn, session, ask).await,
+            ToHub::Gateway(ask) => _ = self.media.send(ToMedia::Gateway(ask)).await,
             ToHub::Leave { conn, session } => self.on_leave(conn, session),
         }
     }
@@ -299,7 +302,7 @@ impl Hub {
             }
         }
         if let Some(session) = news.session {
-            self.on_session(session, news.summary.clone()).await;
+            self.on_session(case, session, news.summary.clone()).await;
         }
         if let Some(summary) = news.summary {
             for live in self.sessions.values_mut().filter(|s| s.summary.case == case) {
@@ -311,9 +314,9 @@ impl Hub {
     }
 
     /// A session as it is after its newest event. Gates follow in the media glue.
-    async fn on_session(&mut self, session: Session, summary: Option<CaseSummary>) {
+    async fn on_session(&mut self, case: CaseId, session: Session, summary: Option<CaseSummary>) {
         let id = session.id;
-        let _ = self.media.send(ToMedia::Session(session.clone())).await;
+        let _ = self.media.send(ToMedia::Session { case, session: session.clone() }).await;
         if session.ended_at_ms.is_some() {
             self.sessions.remove(&id);
             return;
@@ -326,10 +329,7 @@ impl Hub {
             // Its first event always carries a summary.
             (None, None) => return,
         }
-        let case = self.sessions.get(&id).map(|s| s.summary.case);
-        if let Some(case) = case {
-            self.count_presence(case);
-        }
+        self.count_presence(case);
     }
 
     /// Starts the clock for who is present without a socket, stops it for who is back.
@@ -339,7 +339,9 @@ impl Hub {
         let lost_at = Instant::now() + LOST_AFTER;
         for live in self.sessions.values_mut().filter(|s| s.summary.case == case) {
             let LiveSession { session, absent, .. } = live;
-            let present = |who: &Pseudonym| session.participants.get(who).is_some_and(|p| p.present);
+            // Gateways have no socket: the media glue sees them go.
+            let present =
+                |who: &Pseudonym| session.participants.get(who).is_some_and(|p| p.present && p.role != Role::Gateway);
             absent.retain(|who, (_, why)| present(who) && (*why == LeftWhy::Left || !connected(who)));
             for who in session.participants.keys().filter(|w| present(w) && !connected(w)) {
                 absent.entry(*who).or_insert((lost_at, LeftWhy::Lost));

@@ -3,23 +3,34 @@
 //! Owns: per session the participants' legs, the socket each leg is spoken to through, and an offer not yet answered.
 //! Gates follow `Session::may_call` after every event of a session. Never: sees a packet (`lotse-sfu`).
 //! A leg outlives its socket: a client that comes back within 20 s keeps its picture and gets the offer it missed.
+//! A gateway's presence is its leg: when that is gone, the log is told.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use lotse_protocol::{
     command::ServerMessage,
-    id::{Pseudonym, SessionId, TrackId},
+    envelope::LeftWhy,
+    id::{CaseId, Pseudonym, SessionId, TrackId},
     policy::Role,
     session::Session,
-    signal::Offer,
+    signal::{IceServer, Offer},
 };
 use lotse_sfu::{LegKind, Sfu, SfuError, SfuEvent};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
-use super::{hub::MediaAsk, push::Pusher};
+use super::{
+    hub::{LOST_AFTER, MediaAsk},
+    push::Pusher,
+};
 use crate::{
+    error::Error,
+    http::gateways,
     refusal::{Code, Language, Refusal},
-    store::now_ms,
+    store::{log::LogHandle, now_ms},
     turn::Turn,
 };
 
@@ -31,7 +42,11 @@ const LEGS_EVERY: Duration = Duration::from_secs(1);
 /// What the hub tells.
 pub enum ToMedia {
     /// A session after its newest event.
-    Session(Session),
+    Session {
+        case: CaseId,
+        session: Session,
+    },
+    Gateway(GatewayAsk),
     Ask {
         session: SessionId,
         who: Pseudonym,
@@ -50,7 +65,31 @@ pub enum ToMedia {
     },
 }
 
+/// What a foreign client asks of media.
+pub enum GatewayAsk {
+    Come(Come),
+    Go(Go),
+}
+
+/// It comes with an offer, after the log has it present. The answer: SDP, and the relays it may use.
+pub struct Come {
+    pub session: SessionId,
+    /// Names this leg from now on.
+    pub resource: Uuid,
+    pub gateway: lotse_sfu::Gateway,
+    pub answer: oneshot::Sender<Result<(String, Vec<IceServer>), Error>>,
+}
+
+/// Does its leg live? And shall it end?
+pub struct Go {
+    pub who: Pseudonym,
+    pub resource: Uuid,
+    pub end: bool,
+    pub answer: oneshot::Sender<bool>,
+}
+
 struct Room {
+    case: CaseId,
     session: Session,
     open: HashMap<Pseudonym, bool>,
     legs: HashMap<Pseudonym, Leg>,
@@ -63,19 +102,34 @@ struct Leg {
     offer: Option<Offer>,
     /// Which of its own tracks somebody watches, as last said.
     watched: HashMap<TrackId, bool>,
+    gateway: Option<Guest>,
+}
+
+/// What a gateway's leg has besides.
+struct Guest {
+    resource: Option<Uuid>,
+    /// From when on the log is told that it is gone, and why.
+    gone: Option<(Instant, LeftWhy)>,
 }
 
 pub struct Media {
     sfu: Sfu,
     turn: Turn,
+    log: LogHandle,
     asks: mpsc::Receiver<ToMedia>,
     events: mpsc::Receiver<SfuEvent>,
     rooms: HashMap<SessionId, Room>,
 }
 
 impl Media {
-    pub fn new(sfu: Sfu, turn: Turn, events: mpsc::Receiver<SfuEvent>, asks: mpsc::Receiver<ToMedia>) -> Self {
-        Self { sfu, turn, asks, events, rooms: HashMap::new() }
+    pub fn new(
+        sfu: Sfu,
+        turn: Turn,
+        log: LogHandle,
+        events: mpsc::Receiver<SfuEvent>,
+        asks: mpsc::Receiver<ToMedia>,
+    ) -> Self {
+        Self { sfu, turn, log, asks, events, rooms: HashMap::new() }
     }
 
     pub async fn run(mut self) {
@@ -88,14 +142,19 @@ impl Media {
                     None => return,
                 },
                 Some(event) = self.events.recv() => self.on_event(event),
-                _ = legs.tick() => self.tell_legs().await,
+                _ = legs.tick() => {
+                    self.tell_gone(Instant::now());
+                    self.tell_legs().await;
+                }
             }
         }
     }
 
     async fn on_ask(&mut self, ask: ToMedia) {
         match ask {
-            ToMedia::Session(session) => self.on_session(session).await,
+            ToMedia::Session { case, session } => self.on_session(case, session).await,
+            ToMedia::Gateway(GatewayAsk::Come(come)) => self.on_come(come).await,
+            ToMedia::Gateway(GatewayAsk::Go(go)) => self.on_go(go),
             ToMedia::Ask { session, who, role, language, pusher, ask } => {
                 let done = match ask {
                     MediaAsk::Join(publish) => {
@@ -137,7 +196,7 @@ impl Media {
     }
 
     /// Opens and closes gates, and ends the legs of who is gone.
-    async fn on_session(&mut self, session: Session) {
+    async fn on_session(&mut self, case: CaseId, session: Session) {
         let id = session.id;
         if session.ended_at_ms.is_some() {
             if let Some(room) = self.rooms.remove(&id) {
@@ -147,6 +206,7 @@ impl Media {
             return;
         }
         let room = self.rooms.entry(id).or_insert_with(|| Room {
+            case,
             session: session.clone(),
             open: HashMap::new(),
             legs: HashMap::new(),
@@ -157,6 +217,11 @@ impl Media {
             // A newcomer's gate is closed by itself.
             if room.open.insert(*who, may).unwrap_or(false) != may {
                 self.sfu.gate(id, *who, may).await;
+            }
+            if participant.present && participant.role == Role::Gateway {
+                // Its leg follows at once; after a restart of ours it has to come again.
+                let guest = || Guest { resource: None, gone: Some((Instant::now() + LOST_AFTER, LeftWhy::Lost)) };
+                room.legs.entry(*who).or_insert_with(|| Leg::of(guest()));
             }
             if !participant.present
                 && let Some(leg) = room.legs.remove(who)
@@ -171,11 +236,54 @@ impl Media {
     /// Notes whose leg comes. Another window that had it is told.
     fn enter(&mut self, session: SessionId, who: Pseudonym, pusher: &Pusher) {
         let Some(room) = self.rooms.get_mut(&session) else { return };
-        let leg = Leg { pusher: Some(pusher.clone()), offer: None, watched: HashMap::new() };
+        let leg = Leg { pusher: Some(pusher.clone()), offer: None, watched: HashMap::new(), gateway: None };
         if let Some(old) = room.legs.insert(who, leg)
             && !old.pusher.as_ref().is_some_and(|p| p.same(pusher))
         {
             old.closed(session, "replaced");
+        }
+    }
+
+    async fn on_come(&mut self, come: Come) {
+        let Come { session, resource, gateway, answer } = come;
+        let who = gateway.who;
+        let made = match self.rooms.get_mut(&session) {
+            None => Err(Code::SessionEnded.into()),
+            Some(_) => self.sfu.offer(session, gateway).await.map_err(gateways::refused),
+        };
+        if let (Ok(_), Some(room)) = (&made, self.rooms.get_mut(&session)) {
+            room.legs.insert(who, Leg::of(Guest { resource: Some(resource), gone: None }));
+        }
+        let relays = self.turn.servers(&who.to_string(), now_ms());
+        // Whoever has gone meanwhile is noticed by the silence of its leg.
+        let _ = answer.send(made.map(|sdp| (sdp, relays)));
+    }
+
+    fn on_go(&mut self, go: Go) {
+        let mut guests = self
+            .rooms
+            .values_mut()
+            .filter_map(|room| room.legs.get_mut(&go.who))
+            .filter_map(|leg| leg.gateway.as_mut());
+        let guest = guests.find(|guest| guest.resource == Some(go.resource) && guest.gone.is_none());
+        let lives = guest.is_some();
+        if let Some(guest) = guest.filter(|_| go.end) {
+            guest.gone = Some((Instant::now(), LeftWhy::Left));
+        }
+        let _ = go.answer.send(lives);
+        self.tell_gone(Instant::now());
+    }
+
+    /// Tells the log of gateways that are gone, until it has them gone.
+    fn tell_gone(&self, now: Instant) {
+        for (session, room) in &self.rooms {
+            for (who, leg) in &room.legs {
+                let gone = leg.gateway.as_ref().and_then(|guest| guest.gone).filter(|(due, _)| *due <= now);
+                if let Some((_, why)) = gone {
+                    // A full queue is asked again with the next tick.
+                    self.log.left(room.case, *session, *who, why);
+                }
+            }
         }
     }
 
@@ -205,6 +313,11 @@ impl Media {
                 if let Some(leg) = self.leg(room, who) {
                     leg.offer = None;
                     leg.closed(room, reason);
+                    if let Some(guest) = leg.gateway.as_mut().filter(|guest| guest.gone.is_none()) {
+                        let why = if reason == "bye" { LeftWhy::Left } else { LeftWhy::Lost };
+                        guest.gone = Some((Instant::now(), why));
+                        self.tell_gone(Instant::now());
+                    }
                 }
             }
         }
@@ -233,6 +346,11 @@ impl Media {
 }
 
 impl Leg {
+    /// A gateway's: it is spoken to by nobody.
+    fn of(guest: Guest) -> Self {
+        Self { pusher: None, offer: None, watched: HashMap::new(), gateway: Some(guest) }
+    }
+
     fn say(&self, message: ServerMessage) {
         if let Some(pusher) = &self.pusher {
             pusher.say(message);

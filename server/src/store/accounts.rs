@@ -64,10 +64,10 @@ pub fn role_word(role: Role) -> String {
     serde_json::to_value(role).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-/// Reads a role as people type it. The server itself is nobody's role.
+/// Reads a role as people type it. The server and gateways are nobody's role.
 pub fn role_of(word: &str) -> Result<Role, String> {
     match serde_json::from_value(serde_json::Value::String(word.to_owned())) {
-        Ok(Role::Server) | Err(_) => {
+        Ok(Role::Server | Role::Gateway) | Err(_) => {
             Err(format!("{word} is not a role: technician, expert, manager, administrator or archivist"))
         }
         Ok(role) => Ok(role),

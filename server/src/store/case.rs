@@ -208,5 +208,5 @@ impl CaseState {
 
 /// Is nobody left but programs?
 pub fn is_deserted(session: &Session) -> bool {
-    !session.participants.values().any(|p| p.present && p.role != Role::Archivist)
+    !session.participants.values().any(|p| p.present && p.is_person())
 }

@@ -11,7 +11,7 @@ use std::{
 use lotse_protocol::{
     chain::Head,
     command::{CaseSummary, ItemRef, SentEvent},
-    envelope::{self, AuthorFields, Left, LeftWhy, Opened, StoredEvent},
+    envelope::{self, AuthorFields, GatewayJoined, Left, LeftWhy, Opened, StoredEvent},
     id::{CaseId, DeviceId, EventId, Pseudonym, SessionId, Signature},
     kind,
     policy::{self, Relation, Role, Verb},
@@ -26,6 +26,7 @@ use super::{
     Store,
     accounts::AccountId,
     case::{CaseState, is_deserted},
+    gateways::Gateway,
     intake,
     keys::ServerKeys,
     now_ms, reader,
@@ -109,6 +110,11 @@ enum Ask {
         answer: oneshot::Sender<Result<Standing, Error>>,
     },
     Commit(Commit),
+    Gateway {
+        case: CaseId,
+        joined: GatewayJoined,
+        answer: oneshot::Sender<Result<Session, Error>>,
+    },
     Left {
         case: CaseId,
         session: SessionId,
@@ -143,6 +149,12 @@ impl LogHandle {
     /// Puts an event in the queue; its answer is called when it is durable or refused.
     pub async fn commit(&self, commit: Commit) -> Result<(), Error> {
         self.0.send(Ask::Commit(commit)).await.map_err(|_| Code::Busy.into())
+    }
+
+    /// The server's own word that a gateway has come into the open session of its case.
+    pub async fn gateway(&self, gateway: &Gateway) -> Result<Session, Error> {
+        let joined = GatewayJoined { who: gateway.who, way: gateway.way, name: gateway.name.clone() };
+        self.ask(|answer| Ask::Gateway { case: gateway.case, joined, answer }).await
     }
 
     /// The server's own word that somebody left. False: the queue is full; say it again later.
@@ -311,6 +323,13 @@ impl One<'_> {
                 };
                 self.finish(head, answer)
             }
+            Ask::Gateway { case, joined, answer } => {
+                let session = match db {
+                    Some(db) => self.gateway(db, case, joined).await,
+                    None => gone(),
+                };
+                self.finish(session, move |r| drop(answer.send(r)))
+            }
             Ask::Left { case, session, who, why } => {
                 let left = match db {
                     Some(db) => self.left(db, case, session, who, why).await,
@@ -442,6 +461,25 @@ impl One<'_> {
         let server = case.chain.extend(&fields, now_ms()).to_bytes();
         let items = checked.into_iter().map(|c| c.sent).collect();
         self.append(db, id, SentEvent { event: StoredEvent { server, author, sig }, items }).await
+    }
+
+    async fn gateway(
+        &mut self,
+        db: &mut SqliteConnection,
+        id: CaseId,
+        joined: GatewayJoined,
+    ) -> Result<Session, Error> {
+        let case = case(self.cases, db, self.keys, id).await?;
+        let (Some(open), Some(server)) = (case.sessions.open(), case.server()) else {
+            return Err(Code::NoOpenSession.into());
+        };
+        let session = open.id;
+        // One that comes again after a restart of its own is still here.
+        if !open.participants.get(&joined.who).is_some_and(|p| p.present) {
+            let clear = serde_json::to_value(joined).ok();
+            self.own_event(db, id, server, kind::GATEWAY_JOINED, Some(session), clear).await?;
+        }
+        case_in(self.cases, id)?.sessions.get(session).cloned().ok_or_else(|| Code::NoOpenSession.into())
     }
 
     async fn left(

@@ -113,8 +113,10 @@ mod tests {
 
     async fn with_one_more() -> (tempfile::TempDir, Migrator) {
         let dir = tempfile::tempdir().expect("a folder");
-        let first = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/0001_first.sql");
-        std::fs::copy(first, dir.path().join("0001_first.sql")).expect("copied");
+        for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).expect("a folder") {
+            let file = file.expect("a file");
+            std::fs::copy(file.path(), dir.path().join(file.file_name())).expect("copied");
+        }
         std::fs::write(dir.path().join("0900_next.sql"), "alter table cases add column mood text;").expect("written");
         let migrator = Migrator::new(dir.path()).await.expect("migrations");
         (dir, migrator)

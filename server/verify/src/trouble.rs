@@ -290,6 +290,7 @@ fn role_english(role: Role) -> &'static str {
         Role::Manager => "manager",
         Role::Administrator => "administrator",
         Role::Archivist => "archivist",
+        Role::Gateway => "gateway",
         Role::Server => "server",
     }
 }
@@ -301,6 +302,7 @@ fn role_german(role: Role) -> &'static str {
         Role::Manager => "Serviceleitung",
         Role::Administrator => "Verwaltung",
         Role::Archivist => "Archivar",
+        Role::Gateway => "Gateway",
         Role::Server => "Server",
     }
 }

@@ -33,9 +33,10 @@ const fn target(name: &'static str, run: fn(&[u8]), heap_base: usize, heap_per_b
 }
 
 /// All of them. The limits are a few times what real input takes.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     target("stun", targets::sfu::stun, 64 * KIB, 4),
     target("sfu_answer", targets::sfu::answer, 4 * MIB, 256),
+    target("sfu_offer", targets::sfu::offer, 4 * MIB, 256),
     target("sfu_forward", targets::sfu::forward, 8 * MIB, 256),
     target("interceptors", targets::sfu::interceptors, 256 * KIB, 128),
     target("packetize", targets::media::packetize, 256 * KIB, 64),

@@ -43,6 +43,8 @@ export class LiveCall {
   scene: Scene = $state.raw(newScene());
   text = $state('');
   tap: FrameTap | null = null;
+  /** Whose picture was put on stage by hand. */
+  chosen: string | null = $state(null);
 
   /** From the list of cases: the queue names only calls that still wait. */
   #listed: CaseSummary | null = $state.raw(null);
@@ -51,6 +53,7 @@ export class LiveCall {
   #off: (() => void)[] = [];
   #lastPointer = 0;
   #rejoining = false;
+  #noticing = false;
 
   constructor(readonly caseId: string) {
     this.open = new OpenCase(caseId, app.link, app.me?.name ?? '');
@@ -98,10 +101,39 @@ export class LiveCall {
     return (this.me && this.session?.participants[this.me]?.answer) || null;
   }
 
-  /** Camera pictures of the session, `main` first. */
+  /** The picture on stage: whose was chosen, else the caller's, else any. */
   get camera(): Downlink | null {
     const video = this.rtc?.downlinks.filter((d) => d.info.source !== 'voice') ?? [];
-    return video.find((d) => d.info.source === 'main') ?? video[0] ?? null;
+    const main = video.filter((d) => d.info.source === 'main');
+    const of = (who: string | null | undefined) => main.find((d) => d.owner === who);
+    return of(this.chosen) ?? of(this.session?.caller) ?? main[0] ?? video[0] ?? null;
+  }
+
+  /** Whose picture can be had, and whether it is on stage. */
+  get cameras(): Record<string, boolean> {
+    const main = this.rtc?.downlinks.filter((d) => d.info.source === 'main') ?? [];
+    return Object.fromEntries(main.map((d) => [d.owner, d.owner === this.camera?.owner]));
+  }
+
+  /** Puts somebody's picture on stage; marks on a frozen one are put away first. */
+  choose(who: string): void {
+    if (this.frozen) this.unfreeze();
+    this.chosen = who;
+  }
+
+  /** Foreign clients that came to watch after our answer are said at once, and the log learns so: until then nothing reaches them. */
+  async noticeWatchers(): Promise<void> {
+    const s = this.session;
+    const mine = this.me ? s?.participants[this.me] : undefined;
+    if (!s || !mine?.unaware || !mine.present || this.#noticing) return;
+    this.#noticing = true;
+    try {
+      const watching = Object.values(s.participants).filter((p) => p.present && p.way === 'watch');
+      app.say(words().people.newWatcher(watching.map((p) => p.name ?? '').join(', ')));
+      await this.#logNotice(s.id);
+    } finally {
+      this.#noticing = false;
+    }
   }
 
   close(): void {
@@ -307,11 +339,19 @@ export class LiveCall {
   }
 
   async #answer(session: string, answer: Answer): Promise<void> {
+    await this.#logNotice(session);
+    const kind = { record: KIND.consentRecord, call_only: KIND.consentCallOnly, refused: KIND.consentRefused }[answer];
+    await this.open.commit({ kind, session });
+  }
+
+  /** What was shown: who watches, who keeps. */
+  async #logNotice(session: string): Promise<void> {
     const s = this.session;
     const t = words().consent;
     const present = Object.entries(s?.participants ?? {}).filter(([who, p]) => p.present && who !== this.me);
     const archivist = present.find(([, p]) => p.role === 'archivist')?.[0] ?? null;
-    const people = present.filter(([, p]) => p.role !== 'archivist').map(([who]) => who);
+    // A foreign client that only brings a picture sees nothing.
+    const people = present.filter(([, p]) => p.role !== 'archivist' && p.way !== 'publish').map(([who]) => who);
     const names = people.map((who) => this.open.view.people[who]?.name || words().roles.technician).join(', ');
     await this.open.commit({
       kind: KIND.noticeShown,
@@ -324,8 +364,6 @@ export class LiveCall {
         archivist,
       },
     });
-    const kind = { record: KIND.consentRecord, call_only: KIND.consentCallOnly, refused: KIND.consentRefused }[answer];
-    await this.open.commit({ kind, session });
   }
 
   /** May media flow between us and this participant? */

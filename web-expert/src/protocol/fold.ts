@@ -3,7 +3,7 @@
 // Owns: the meaning of each kind of event for the pages. Never: asks the network or a clock.
 // Elsewhere: presence and consent (session.ts), media fragments (replay/media.ts).
 
-import type { Joined, Left, Opened } from '@bindings/envelope';
+import type { GatewayJoined, Joined, Left, Opened } from '@bindings/envelope';
 import type {
   CaseCard,
   FileInfo,
@@ -187,6 +187,12 @@ const APPLY: Record<string, Apply> = {
   },
   [KIND.card]: (view, e) => {
     if (e.payload) view.card = e.payload as CaseCard;
+  },
+  [KIND.gatewayJoined]: (view, e, moment) => {
+    const { who, name } = clearOf<GatewayJoined>(e.author);
+    if (!who) return;
+    view.people[who] = { id: who, name: name ?? '', device: '', role: 'gateway' };
+    moment.about = who;
   },
   [KIND.message]: (view, e) => {
     const p = e.payload as Message | undefined;

@@ -8,6 +8,7 @@ export const KIND = {
   sessionCalled: 'session.called',
   sessionJoined: 'session.joined',
   sessionLeft: 'session.left',
+  gatewayJoined: 'gateway.joined',
   sessionEnded: 'session.ended',
   noticeShown: 'notice.shown',
   consentRecord: 'consent.record',

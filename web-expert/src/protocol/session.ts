@@ -2,7 +2,7 @@
 //
 // Owns: who is present, who answered what, and: may media flow, may it be kept.
 
-import type { AuthorFields, Joined, Left } from '@bindings/envelope';
+import type { AuthorFields, GatewayJoined, Joined, Left } from '@bindings/envelope';
 import type { Role } from '@bindings/policy';
 import type { Answer, Participant, Session } from '@bindings/session';
 import { clearOf } from './chain';
@@ -55,6 +55,20 @@ export function applySession(all: Sessions, e: AuthorFields): void {
       if (p) p.present = false;
       return;
     }
+    case KIND.gatewayJoined: {
+      const { who, way, name } = clearOf<GatewayJoined>(e);
+      if (!who || !way || name === undefined) return;
+      if (way === 'watch') for (const p of Object.values(session.participants)) if (isPerson(p) && p.answer) p.unaware = true;
+      const p = (session.participants[who] ??= { role: 'gateway', present: true });
+      // The pseudonym of a person stays a person's.
+      if (p.role === 'gateway') Object.assign(p, { present: true, way, name });
+      return;
+    }
+    case KIND.noticeShown: {
+      const p = session.participants[e.author];
+      if (p) delete p.unaware;
+      return;
+    }
     case KIND.sessionEnded:
       session.ended_at_ms = e.captured_at_ms;
       return;
@@ -80,21 +94,32 @@ export function isWaiting(s: Session): boolean {
   );
 }
 
-/** May media flow from and to this participant? */
+/** Somebody who is asked, and whose answer counts. The archivist and gateways are programs. */
+export function isPerson(p: Participant): boolean {
+  return p.role !== 'archivist' && p.role !== 'gateway';
+}
+
+/** May media flow from and to this participant? A gateway takes part once a person does, and watches once all of them know. */
 export function mayCall(s: Session, who: string): boolean {
   const p = s.participants[who];
   if (s.ended_at_ms !== undefined || !p?.present) return false;
   if (p.role === 'archivist') return mayRecord(s);
+  if (isPerson(p)) return inCall(p);
+  const callers = Object.values(s.participants).filter((one) => isPerson(one) && one.present && inCall(one));
+  return callers.length > 0 && !(p.way === 'watch' && callers.some((one) => one.unaware));
+}
+
+function inCall(p: Participant): boolean {
   return p.answer === 'record' || p.answer === 'call_only';
 }
 
 /** May media be kept? */
 export function mayRecord(s: Session): boolean {
   const present = Object.values(s.participants).filter((p) => p.present);
-  const people = present.filter((p) => p.role !== 'archivist');
+  const people = present.filter(isPerson);
   return (
     s.ended_at_ms === undefined &&
-    people.length < present.length &&
+    present.some((p) => p.role === 'archivist') &&
     people.length > 0 &&
     people.every((p) => p.answer === 'record')
   );

@@ -44,6 +44,7 @@ export const de = {
     manager: 'Serviceleitung',
     administrator: 'Verwaltung',
     archivist: 'Archivar',
+    gateway: 'Fremdes Gerät',
     server: 'Server',
   },
   login: {
@@ -322,6 +323,11 @@ export const de = {
     lost: 'Verbindung verloren',
     archivistHere: 'speichert die Aufnahme',
     archivistIdle: 'anwesend, speichert gerade nicht',
+    brings: 'bringt Bild oder Ton',
+    watches: 'sieht und hört zu',
+    watchesSoon: 'wartet, bis es alle wissen',
+    showPicture: 'Sein Bild zeigen',
+    newWatcher: (name: string) => `Sieht jetzt auch zu: ${name}`,
     archivistNone: 'Kein Archivar: keine Aufnahme möglich',
   },
   chat: {

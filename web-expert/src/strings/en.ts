@@ -44,6 +44,7 @@ export const en: typeof de = {
     manager: 'Manager',
     administrator: 'Administrator',
     archivist: 'Archivist',
+    gateway: 'Foreign client',
     server: 'Server',
   },
   login: {
@@ -322,6 +323,11 @@ export const en: typeof de = {
     lost: 'connection lost',
     archivistHere: 'keeps the recording',
     archivistIdle: 'present, keeps nothing right now',
+    brings: 'brings a picture or a voice',
+    watches: 'sees and hears',
+    watchesSoon: 'waits until everybody knows',
+    showPicture: 'Show its picture',
+    newWatcher: (name: string) => `Now watching too: ${name}`,
     archivistNone: 'No archivist: no recording possible',
   },
   chat: {

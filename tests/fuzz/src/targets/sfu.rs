@@ -24,6 +24,12 @@ pub(crate) fn answer(data: &[u8]) {
     fuzz::answer(&String::from_utf8_lossy(data));
 }
 
+/// The first byte says whether the foreign client wants to publish or to watch.
+pub(crate) fn offer(data: &[u8]) {
+    let Some((way, sdp)) = data.split_first() else { return };
+    fuzz::foreign_offer(&String::from_utf8_lossy(sdp), way & 1 == 0);
+}
+
 pub(crate) fn forward(data: &[u8]) {
     let mut script = Script::new(data);
     let mut texts = Vec::new();

@@ -14,7 +14,7 @@ use lotse_payload::{
 };
 use lotse_protocol::{
     chain::{Chain, sign_head},
-    envelope::{self, AuthorFields, Joined, Left, LeftWhy, Opened, StoredEvent},
+    envelope::{self, AuthorFields, GatewayJoined, GatewayWay, Joined, Left, LeftWhy, Opened, StoredEvent},
     id::{CaseId, DeviceId, Digest, EventId, FrameId, ItemKey, Pseudonym, SessionId, TrackId},
     item, kind,
     policy::Role,
@@ -311,6 +311,20 @@ pub(crate) fn story() -> Value {
     let message = Message { text: "Seite 14, Anzugsmoment 35 Nm".into(), file: Some(file) };
     s.add(&mut expert, kind::MESSAGE, None, None, Some(value(&message)), &[Attachment(vec![65_536, 4_464])]);
 
+    // A hall camera brings its picture. A display watches: nothing reaches it before everybody has been shown so.
+    let gateway =
+        |n: u128, way, name: &str| value(&GatewayJoined { who: Pseudonym(uuid(0x110 + n)), way, name: name.into() });
+    let camera = gateway(0, GatewayWay::Publish, "Hallenkamera 3");
+    s.add(&mut server, kind::GATEWAY_JOINED, in_one, Some(camera), None, &[]);
+    let display = gateway(1, GatewayWay::Watch, "Anzeige Leitstand");
+    s.add(&mut server, kind::GATEWAY_JOINED, in_one, Some(display), None, &[]);
+    let text = notice(&expert, &archivist);
+    s.add(&mut tech, kind::NOTICE_SHOWN, in_one, None, Some(text), &[]);
+    let text = notice(&tech, &archivist);
+    s.add(&mut expert, kind::NOTICE_SHOWN, in_one, None, Some(text), &[]);
+    let left = value(&Left { who: Pseudonym(uuid(0x110)), why: LeftWhy::Left });
+    s.add(&mut server, kind::SESSION_LEFT, in_one, Some(left), None, &[]);
+
     // The link of the expert breaks; she comes back; the technician withdraws.
     let lost = value(&Left { who: expert.author, why: LeftWhy::Lost });
     s.add(&mut server, kind::SESSION_LEFT, in_one, Some(lost), None, &[]);
@@ -331,6 +345,8 @@ pub(crate) fn story() -> Value {
     // A second one: nobody comes in time, the technician refuses and goes.
     let two = Some(SessionId(uuid(0x11)));
     s.add(&mut tech, kind::SESSION_CALLED, two, None, None, &[]);
+    let display = gateway(1, GatewayWay::Watch, "Anzeige Leitstand");
+    s.add(&mut server, kind::GATEWAY_JOINED, two, Some(display), None, &[]);
     s.add(&mut expert, kind::CONSENT_RECORD, two, None, None, &[]);
     s.add(&mut tech, kind::CONSENT_REFUSED, two, None, None, &[]);
     s.add(&mut expert, kind::SESSION_JOINED, two, None, None, &[]);
