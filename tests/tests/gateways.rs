@@ -201,7 +201,8 @@ async fn two_foreign_cameras_publish_are_seen_by_all_recorded_and_go_by_delete()
             for (fields, sent) in c.expert.log(c.case).iter().filter(|(f, _)| f.kind == kind::SEGMENT) {
                 let segment: SegmentPayload = c.expert.payload(c.case, fields, sent).await;
                 if segment.owner == *who && segment.info.source == TrackSource::Main && segment.frames > 0 {
-                    return Some(assert_eq!((segment.info.width, segment.info.height), (1280, 720)));
+                    assert_eq!((segment.info.width, segment.info.height), (1280, 720));
+                    return Some(());
                 }
             }
             None
