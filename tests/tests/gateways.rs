@@ -339,6 +339,7 @@ async fn tokens_and_offers_that_do_not_fit_are_refused_in_words() {
     assert_eq!(refused(post(c.case, "whip", &publish, &twice)).await, is(406, "offer_refused"));
     let json = http.post(address(c.case, "whip")).bearer_auth(publish["token"].as_str().unwrap()).json(&OFFER);
     assert_eq!(refused(json).await, is(415, "not_sdp"));
+    assert_eq!(refused(post(c.case, "whip", &publish, &"v=0\r\n".repeat(20_000))).await, is(413, "too_large"));
     assert_eq!(refused(http.put(address(c.case, "whip")).body(OFFER)).await, is(405, "wrong_method"));
     // Nothing of all this is in the log.
     assert!(c.expert.log(c.case).iter().all(|(f, _)| f.kind != kind::GATEWAY_JOINED));
