@@ -1,6 +1,7 @@
 //! HTTP handlers; the file is the route. And how a JSON body and a path are read, so that their errors have words too.
 
 use axum::{
+    body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Request, rejection::JsonRejection},
     http::request::Parts,
 };
@@ -22,6 +23,9 @@ pub mod login;
 pub mod pages;
 pub mod registers;
 
+/// A body that is read into memory, at most; items go to disk as they come.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+
 /// A JSON body, or `malformed` / `too_large` in words.
 pub struct Body<T>(pub T);
 
@@ -31,10 +35,25 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         match axum::Json::<T>::from_request(request, state).await {
             Ok(axum::Json(value)) => Ok(Self(value)),
             Err(JsonRejection::BytesRejection(e)) if e.status() == 413 => {
-                Err(Refusal::with(Code::TooLarge, 64 * 1024).into())
+                Err(Refusal::with(Code::TooLarge, MAX_BODY_BYTES).into())
             }
             Err(e) => Err(Refusal::with(Code::Malformed, e.body_text()).into()),
         }
+    }
+}
+
+/// A body as text, with the same limit and the same words.
+pub struct Text(pub String);
+
+impl<S: Send + Sync> FromRequest<S> for Text {
+    type Rejection = Error;
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|e| match e.status().as_u16() {
+            413 => Refusal::with(Code::TooLarge, MAX_BODY_BYTES),
+            _ => Refusal::with(Code::Malformed, e.body_text()),
+        })?;
+        let text = String::from_utf8(bytes.into());
+        text.map(Self).map_err(|_| Refusal::with(Code::Malformed, "it is not UTF-8").into())
     }
 }
 

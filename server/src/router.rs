@@ -26,14 +26,11 @@ use crate::{
     caller::{self, Caller},
     error::{self, Error},
     front,
-    http::{archive, cases, devices, gateways, grants, health, items, login, pages, registers},
+    http::{self, archive, cases, devices, gateways, grants, health, items, login, pages, registers},
     live::socket,
     refusal::Code,
     store::gateways::Gateway,
 };
-
-/// JSON bodies are small.
-const MAX_JSON_BYTES: usize = 64 * 1024;
 
 /// Nothing is inline: not a script, not a style (Svelte sets styles as properties, which needs no leave). `script-src
 /// 'wasm-unsafe-eval'` is not granted; workers and media come from blobs the page itself makes.
@@ -154,7 +151,7 @@ pub fn routes(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), front::demand_tls))
         .layer(middleware::from_fn(error::render))
         .layer(middleware::from_fn(gateways::open_to_pages))
-        .layer(DefaultBodyLimit::max(MAX_JSON_BYTES));
+        .layer(DefaultBodyLimit::max(http::MAX_BODY_BYTES));
     let header = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
     };

@@ -7,7 +7,6 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    body::Bytes,
     extract::{FromRequestParts, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     middleware::Next,
@@ -17,7 +16,7 @@ use lotse_protocol::{envelope::GatewayWay, id::CaseId, signal::IceServer};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::At;
+use super::{At, Text};
 use crate::{
     app::App,
     error::Error,
@@ -47,7 +46,7 @@ pub async fn come(
     gateway: Gateway,
     At(case): At<CaseId>,
     headers: HeaderMap,
-    body: Bytes,
+    Text(sdp): Text,
 ) -> Result<Response, Error> {
     own(&gateway, case)?;
     let is = |name: HeaderName, fits: fn(&str) -> bool| headers.get(name).is_none_or(|v| v.to_str().is_ok_and(fits));
@@ -58,7 +57,6 @@ pub async fn come(
     if !is(header::ACCEPT, |v| ["application/sdp", "application/*", "*/*"].iter().any(|kind| v.contains(kind))) {
         return Err(Refusal::with(Code::OfferRefused, "it does not accept application/sdp. Leave Accept out.").into());
     }
-    let sdp = String::from_utf8(body.into()).map_err(|_| Refusal::with(Code::BadOffer, "it is not UTF-8."))?;
     // Nothing is written into the log for an offer that cannot be taken.
     lotse_sfu::check_offer(&sdp, gateway.way == GatewayWay::Publish).map_err(refused)?;
     let session = app.log.gateway(&gateway).await?;
