@@ -224,10 +224,14 @@ export class LiveCall {
 
   /** Back to live; marks that were not sent are gone. */
   unfreeze(): void {
+    this.#thaw();
+    this.rtc?.send({ t: 'off' });
+  }
+
+  #thaw(): void {
     this.freezing.release();
     this.#blank();
     this.colleagues.putAway();
-    this.rtc?.send({ t: 'off' });
   }
 
   /** My marks as they are now, the one in motion with them; null: the pen is up. */
@@ -260,8 +264,8 @@ export class LiveCall {
       marks,
     };
     const picture = this.freezing.picture();
-    // Back to live at once; a second Enter finds nothing to send again.
-    this.unfreeze();
+    // Back to live at once; a second Enter finds nothing to send again. The glasses stay with "is drawing" until they show what was drawn.
+    this.#thaw();
     await this.sending.send(body, session.id, await picture);
   }
 
