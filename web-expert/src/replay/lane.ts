@@ -45,6 +45,7 @@ export class LanePlayer {
     private length: number,
     private readonly load: LoadFragment,
     private readonly onChange: () => void,
+    private readonly onAppended: () => void,
   ) {
     this.#url = URL.createObjectURL(this.#media);
     element.src = this.#url;
@@ -87,7 +88,13 @@ export class LanePlayer {
     this.#target = t;
     // A seek to where nothing is never ends; `#settle` follows when the picture is there.
     if (this.has(t)) this.element.currentTime = t;
-    this.want(t, performance.now());
+  }
+
+  /** What is missing at the playhead: whoever waits for it waits for nothing else to be fetched, opened and decoded. */
+  get urgent(): Piece | null {
+    const here = pieceAt(this.lane, this.#target);
+    const id = here?.segment.digest;
+    return here?.segment.key && id && !this.#appended.has(id) && !this.damaged.has(id) ? here : null;
   }
 
   /** Loads around `t`. Cheap when there is nothing to do. */
@@ -95,7 +102,8 @@ export class LanePlayer {
     this.#target = t;
     this.#settle();
     if (this.#closed || now < this.#retryAt) return;
-    const near = this.lane.pieces.filter((p) => this.#isNear(p, BEHIND_S, AHEAD_S));
+    const here = this.urgent;
+    const near = here ? [here] : this.lane.pieces.filter((p) => this.#isNear(p, BEHIND_S, AHEAD_S));
     for (const p of near.sort(this.#soonest)) {
       if (this.#flying.size >= IN_FLIGHT) break;
       const id = p.segment.digest;
@@ -152,6 +160,7 @@ export class LanePlayer {
         this.#settle();
         this.onChange();
         this.#pump();
+        this.onAppended();
       });
     }
     const buffer = this.#buffer;
