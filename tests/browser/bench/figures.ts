@@ -47,6 +47,11 @@ export function spread(values: readonly number[]): Spread | null {
   return { n: sorted.length, min: sorted[0]!, p50: at(0.5), p95: at(0.95), max: sorted.at(-1)! };
 }
 
+/** Medians of the six sixths of a session, in its order: a drift would show. */
+function sixths(values: readonly number[]): (number | undefined)[] {
+  return Array.from({ length: 6 }, (_, i) => spread(values.slice((i * values.length) / 6, ((i + 1) * values.length) / 6))?.p50);
+}
+
 /** Ticks a millisecond. */
 const RATE: Record<string, number> = { main: 90, preview: 90, voice: 48 };
 /** The Opus encoder looks ahead 312 samples at 48 kHz: a sound comes out of the decoder so much after its own RTP time. */
@@ -106,6 +111,7 @@ export function figures(watched: Watched, archive: Archive, pictures: string): {
   const seeks = watched.seeks.map((s) => ({ ...s, archived: numbers.get(s.rtp ?? -1) ?? null }));
   const all = claps(watched, numbers, archive.clicks(voice.track));
   const heard = all.filter((c) => c.heard_ms !== null);
+  const skews = heard.map((c) => (c.seen_after_ms ?? NaN) - (c.heard_ms! - c.click_ms));
   const painted = watched.painted.map(([rtp, at]) => at - capturedAt(rtp, main, watched.ppm));
   return {
     raw: { marks, seeks, claps: all, joins: watched.joins, failed: watched.failed, gaps: archive.gaps, painted, usage: watched.usage },
@@ -118,7 +124,8 @@ export function figures(watched: Watched, archive: Archive, pictures: string): {
       recorded: numbers.size,
       segments: archive.segments.length,
       browser: watched.stats,
-      usage: [watched.usage[0], watched.usage.at(-1)],
+      usage: [watched.usage[0], watched.usage[Math.floor(watched.usage.length / 2)], watched.usage.at(-1)],
+      ppm: watched.ppm,
       clock: {
         page_error: spread(watched.clocks.map((c) => c.offset_ms - c.wall_ms)),
         glasses_error: spread(watched.offsets),
@@ -126,8 +133,7 @@ export function figures(watched: Watched, archive: Archive, pictures: string): {
         mapping: spread([...mappingError(archive, main), ...mappingError(archive, voice)]),
       },
       glass_to_glass: spread(painted),
-      // The same in six parts of the session: a drift would show.
-      glass_to_glass_parts: Array.from({ length: 6 }, (_, i) => spread(painted.slice((i * painted.length) / 6, ((i + 1) * painted.length) / 6))?.p50),
+      glass_to_glass_parts: sixths(painted),
       enter_to_present: spread(marks.map((m) => m.shown_ms - m.enter_ms)),
       marks: {
         n: marks.length,
@@ -141,7 +147,8 @@ export function figures(watched: Watched, archive: Archive, pictures: string): {
       source_skew: spread(all.map((c) => c.click_ms - c.flash_ms)),
       mouth_to_ear: spread(heard.map((c) => c.heard_ms! - c.click_ms)),
       output_latency_ms: watched.latency_ms,
-      skew: spread(heard.map((c) => (c.seen_after_ms ?? NaN) - (c.heard_ms! - c.click_ms))),
+      skew: spread(skews),
+      skew_parts: sixths(skews),
       seek: spread(seeks.map((s) => s.took_ms ?? NaN)),
       seeks: { n: seeks.length, right: seeks.filter((s) => s.number !== null && s.number === s.archived).length },
     },
