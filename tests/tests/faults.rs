@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use lotse_protocol::{
-    command::{ClientMessage, ServerMessage},
+    command::ServerMessage,
     kind,
     policy::Role,
     signal::TrackSource,
@@ -163,19 +163,22 @@ async fn while_another_program_locks_the_database_commits_wait_or_are_refused_an
                 call.expert.get("/api/v1/cases").await.unwrap();
             }
         };
-        // Ten seconds for a batch of the archivist that is before it, and ten for its own.
-        let note = Draft::of(kind::MESSAGE).session(call.session).payload(&json!({ "text": "too long" }));
-        let (fields, items) = call.technician.prepare(call.case, note).await.unwrap();
-        let (author, sig) = call.technician.sign(call.case, &fields);
-        let mark = call.technician.live.mark();
-        call.technician.live.say(&ClientMessage::Commit { case: call.case, author, sig, items });
-        let refusal = |m: &ServerMessage| match m {
-            ServerMessage::Refused { id, error, .. } if *id == Some(fields.id) => Some(error.code.clone()),
-            _ => None,
+        let before = async {
+            let note = Draft::of(kind::MESSAGE).session(call.session).payload(&json!({ "text": "before it" }));
+            call.expert.commit(call.case, note).await.unwrap_err().code
         };
-        let refused = call.technician.live.until_within("a refusal", mark, secs(40), refusal);
-        let (code, ()) = tokio::join!(refused, asked);
-        assert_eq!(code, "storage");
+        // Whoever comes while somebody waits for the lock is told with them, and waits no second time.
+        let after = async {
+            let ready = reqwest::get(format!("{}/readyz", world.url)).await.unwrap();
+            assert_eq!(ready.status(), 503, "said after a second without an answer");
+            let sent = Instant::now();
+            let code = call.note("too long".into()).await.unwrap_err().code;
+            (code, sent.elapsed())
+        };
+        let (before, (code, waited), ()) = tokio::join!(before, after, asked);
+        assert_eq!([before.as_str(), code.as_str()], ["storage"; 2]);
+        // The rest of one wait of 4 s; one more for its own would make 7.
+        assert!(waited < secs(6), "{waited:?}");
         call.hear_each_other().await;
         assert!(world.server.log().contains("End the program that has lotse.sqlite open"), "the operator is told");
         drop(lock);

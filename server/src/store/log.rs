@@ -256,11 +256,15 @@ impl Log {
         }
     }
 
-    async fn transaction(&mut self, asks: Vec<Ask>, batch: &mut Batch) -> Result<(), Error> {
+    async fn transaction(&mut self, mut asks: Vec<Ask>, batch: &mut Batch) -> Result<(), Error> {
         let mut trouble = None;
         let mut tx = match self.store.pool.begin_with("begin immediate").await {
             Ok(tx) => Some(tx),
             Err(e) => {
+                // Who came meanwhile waited for the same lock: all are told now, and nobody waits for it twice.
+                for _ in 0..self.asks.len() {
+                    asks.extend(self.asks.try_recv());
+                }
                 trouble = Some(Error::from(e));
                 None
             }
