@@ -18,6 +18,8 @@ export type Join = { open_ms: number; picture_ms: number };
 export type Watched = {
   at: string;
   lasted_s: number;
+  /** How far the glasses' quartz was off. */
+  ppm: number;
   load: [before: number, five_minutes: number];
   frames: { captured: number; encoded: number };
   stats: Record<string, Record<string, number>>;
@@ -54,28 +56,29 @@ const HEARD_WITHIN_MS = 2_000;
 /** Rounds of the clip lose up to 40 ms between picture and sound before the glasses make it good. */
 const CLAP_APART_MS = 100;
 
-/** Server UTC of an RTP time of the glasses, ms. */
-function capturedAt(rtp: number, track: TrackInfo): number {
-  return (track.start_us! + track.clock_offset_us) / 1000 + (rtp - track.rtp_base!) / RATE[track.source]!;
+/** Server UTC of an RTP time of the glasses, ms. Their quartz is `ppm` off: the machine's own clock is the true one. */
+function capturedAt(rtp: number, track: TrackInfo, ppm: number): number {
+  const started = (track.start_us! + track.clock_offset_us) / 1000;
+  return started + (rtp - track.rtp_base!) / RATE[track.source]! / (1 + ppm / 1e6);
 }
 
 /** The archive's clock samples hold what the glasses' sender reports claim for an RTP time; the announced mapping says it too. */
 function mappingError(archive: Archive, track: TrackInfo): number[] {
   const own = archive.segments.filter((s) => s.info.track === track.track);
-  return own.flatMap((s) => s.clock.filter((c) => c[1] > 0).map(([rtp, ntp_us]) => (ntp_us + track.clock_offset_us) / 1000 - capturedAt(rtp, track)));
+  return own.flatMap((s) => s.clock.filter((c) => c[1] > 0).map(([rtp, ntp_us]) => (ntp_us + track.clock_offset_us) / 1000 - capturedAt(rtp, track, 0)));
 }
 
 type Clap = { flash_ms: number; click_ms: number; seen_after_ms: number | null; heard_ms: number | null };
 
 /** Every clap of the session: captured as light and as sound, how long after it the light was seen, when the sound was heard. */
 function claps(watched: Watched, numbers: Map<number, number | null>, clicks: readonly number[]): Clap[] {
-  const { main, voice } = watched;
-  const captured = clicks.map((rtp) => capturedAt(rtp, voice) - OPUS_AHEAD_MS);
+  const { main, voice, ppm } = watched;
+  const captured = clicks.map((rtp) => capturedAt(rtp, voice, ppm) - OPUS_AHEAD_MS);
   const heard = watched.heard.map((at) => at + watched.latency_ms);
   const found: Clap[] = [];
   for (const [rtp, number] of numbers) {
     if (!spec.claps.some((c) => c.frame === number)) continue;
-    const flash_ms = capturedAt(rtp, main);
+    const flash_ms = capturedAt(rtp, main, ppm);
     const click_ms = captured.find((c) => Math.abs(c - flash_ms) < CLAP_APART_MS);
     if (click_ms === undefined) continue;
     // A page that is short of time leaves pictures out; the flash stands in three.
@@ -83,7 +86,7 @@ function claps(watched: Watched, numbers: Map<number, number | null>, clicks: re
     found.push({
       flash_ms,
       click_ms,
-      seen_after_ms: flash === undefined ? null : flash[1] - capturedAt(flash[0], main),
+      seen_after_ms: flash === undefined ? null : flash[1] - capturedAt(flash[0], main, ppm),
       heard_ms: heard.find((h) => h > click_ms && h < click_ms + HEARD_WITHIN_MS) ?? null,
     });
   }
@@ -103,7 +106,7 @@ export function figures(watched: Watched, archive: Archive, pictures: string): {
   const seeks = watched.seeks.map((s) => ({ ...s, archived: numbers.get(s.rtp ?? -1) ?? null }));
   const all = claps(watched, numbers, archive.clicks(voice.track));
   const heard = all.filter((c) => c.heard_ms !== null);
-  const painted = watched.painted.map(([rtp, at]) => at - capturedAt(rtp, main));
+  const painted = watched.painted.map(([rtp, at]) => at - capturedAt(rtp, main, watched.ppm));
   return {
     raw: { marks, seeks, claps: all, joins: watched.joins, failed: watched.failed, gaps: archive.gaps, painted, usage: watched.usage },
     figures: {
