@@ -4,34 +4,22 @@
  *
  * Elsewhere: that any order of messages gives the same picture (`web-expert/src/board/sheets.test.ts`).
  */
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { type Browser, type Page, expect, test } from '@playwright/test';
+import { type Page, expect, test } from '@playwright/test';
 
 import { violations } from './checks.ts';
 import { numberOnDisplay } from './bench/archive.ts';
-import { draw, logIn, newPage, openBrowser, takeCall } from './people.ts';
+import { draw, logIn, newPage, takeCall } from './people.ts';
 import { frameNumber } from './pictures.ts';
-import { Programs, root } from './programs.ts';
+import { folderFor, onStage } from './stage.ts';
 
-const pictures = join(root, 'tests/out/together');
+const pictures = folderFor('together');
 
-let programs: Programs;
-let browser: Browser;
-
-test.beforeAll(async () => {
-  mkdirSync(pictures, { recursive: true });
-  programs = await Programs.start(['helmet-1']);
-  browser = await openBrowser();
-});
-
-test.afterAll(async () => {
-  await browser?.close();
-  await programs?.stop();
-});
+const stage = onStage();
 
 test('two experts mark one machine at the same time', async () => {
+  const { programs, browser } = stage;
   const glasses = programs.glasses[0]!;
   const faults: string[] = [];
   const person = async (user: string): Promise<Page> => {
