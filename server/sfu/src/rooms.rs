@@ -64,15 +64,15 @@ impl State {
         kind: LegKind,
         publish: Vec<TrackInfo>,
         now: Instant,
-    ) -> Result<(), SfuError> {
+    ) -> Result<u64, SfuError> {
         let (place, serial) = self.place(room, who)?;
         let leg = Leg::new(&self.engine, now, (place, serial), (who, kind), publish)?;
         self.seat(room, leg, now);
-        Ok(())
+        Ok(serial)
     }
 
     /// A client that offers: its leg is made from the offer, which is foreign text.
-    fn offer(&mut self, room: SessionId, gateway: &Gateway, now: Instant) -> Result<String, SfuError> {
+    fn offer(&mut self, room: SessionId, gateway: &Gateway, now: Instant) -> Result<(u64, String), SfuError> {
         let (place, serial) = self.place(room, gateway.who)?;
         let engine = &self.engine;
         let made = std::panic::AssertUnwindSafe(|| Leg::from_offer(engine, now, (place, serial), gateway));
@@ -81,7 +81,7 @@ impl State {
             Err(SfuError::BadOffer { why: "it broke the connection.".into() })
         })?;
         self.seat(room, leg, now);
-        Ok(answer)
+        Ok((serial, answer))
     }
 
     /// Where the next leg of a room goes, and its serial number.
@@ -373,6 +373,8 @@ impl State {
         }));
         self.trouble.broken += u64::from(closed.is_err());
         self.by_ufrag.remove(&leg.ufrag);
+        // Its place may be another's before this turn ends.
+        self.ended.retain(|(ended, _)| *ended != id);
         self.by_address.retain(|_, owner| *owner != id);
         self.streams.close_leg(id);
         self.to_drain.retain(|queued| *queued != id);
@@ -383,7 +385,7 @@ impl State {
             }
         }
         if let (Some(reason), Some(room)) = (reason, self.rooms[leg.room].as_ref()) {
-            self.events.tell(SfuEvent::Closed { room: room.id, who: leg.who, reason });
+            self.events.tell(SfuEvent::Closed { room: room.id, who: leg.who, leg: leg.serial, reason });
         }
     }
 
