@@ -247,11 +247,12 @@ impl State {
         let flowing: Vec<Flowing> = all.iter().filter(|track| open(&track.owner)).cloned().collect();
         let legs: Vec<(Pseudonym, LegId)> =
             room.members.iter().filter_map(|(who, member)| Some((*who, member.leg?))).collect();
-        let narrow = |id: LegId, wants| match self.legs[id].as_ref().filter(|leg| leg.kind == LegKind::Gateway) {
-            Some(leg) => one_of_each(wants, leg.prefers),
-            None => wants,
+        let wanted = |(who, id): &(Pseudonym, LegId)| {
+            let Some(leg) = self.legs[*id].as_ref() else { return Vec::new() };
+            let wants = room.wants(*who, leg.kind, &flowing);
+            if leg.kind == LegKind::Gateway { one_of_each(wants, leg.prefers) } else { wants }
         };
-        let wants: Vec<_> = legs.iter().map(|(who, id)| narrow(*id, room.wants(*who, &flowing))).collect();
+        let wants: Vec<_> = legs.iter().map(wanted).collect();
         let voices: Vec<&Flowing> = flowing.iter().filter(|track| track.info.source == TrackSource::Voice).collect();
         room.voices.set(voices.iter().map(|track| track.info.track));
         for track in &all {

@@ -160,7 +160,11 @@ impl Media {
             ToMedia::Ask { session, who, role, language, pusher, ask } => {
                 let done = match ask {
                     MediaAsk::Join(publish) => {
-                        let kind = if role == Role::Archivist { LegKind::Archivist } else { LegKind::Person };
+                        let kind = match role {
+                            Role::Archivist => LegKind::Archivist,
+                            Role::Technician => LegKind::Technician,
+                            _ => LegKind::Person,
+                        };
                         self.enter(session, who, &pusher);
                         let joined = self.sfu.join(session, who, kind, publish).await;
                         if let (Ok(number), Some(leg)) = (&joined, self.leg(session, who)) {
