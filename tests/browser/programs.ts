@@ -168,12 +168,8 @@ export class Programs {
       LOTSE_PAGES_DIR: process.env['LOTSE_PAGES'] ?? join(root, 'web-expert/dist'),
     };
     this.url = `http://127.0.0.1:${http}`;
-    const seed = spawnSync(join(binaries, 'lotse-server'), ['admin', 'seed-demo'], {
-      env: { ...process.env, ...serverEnv },
-      encoding: 'utf8',
-    });
-    if (seed.status !== 0) throw new Error(`seed-demo: ${seed.stderr}`);
-    const said = seed.stdout
+    this.env['server'] = serverEnv;
+    const said = this.admin(['seed-demo'])
       .split('\n')
       .filter((l) => l.startsWith('{'))
       .map((l) => JSON.parse(l) as Record<string, string>);
@@ -210,6 +206,14 @@ export class Programs {
       });
       this.glasses.push(new Glasses(await program.start(), `http://127.0.0.1:${wear[i]}`, folder));
     }
+  }
+
+  /** What an administrator types beside the server; what it prints. */
+  admin(words: string[]): string {
+    const env = { ...process.env, ...this.env['server'] };
+    const done = spawnSync(join(binaries, 'lotse-server'), ['admin', ...words], { env, encoding: 'utf8' });
+    if (done.status !== 0) throw new Error(`${words.join(' ')}: ${done.stderr}`);
+    return done.stdout;
   }
 
   account(user: string): Account {

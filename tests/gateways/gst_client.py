@@ -1,8 +1,10 @@
-"""GStreamer's webrtcbin as a foreign client: `gst_client.py publish|watch ADDRESS TOKEN CLIP`.
+"""GStreamer's webrtcbin as a foreign client: `gst_client.py publish|watch ADDRESS TOKEN CLIP [vp8|h264]`.
 
-Publishes the clip at five pictures a second, or says the number of each picture and the loudness of what it hears.
+Publishes the clip at five pictures a second, or says the number of each picture and the loudness of what it hears. It offers one
+picture codec, VP8 unless told otherwise.
 """
 
+import subprocess
 import sys
 
 import gi
@@ -16,14 +18,27 @@ from barcode import delete, number, post, say, until_told
 
 PUBLISH = """
     webrtcbin name=rtc bundle-policy=max-bundle
-    filesrc location="{clip}" ! decodebin name=clip
+    fdsrc fd={fd} ! decodebin name=clip
     clip. ! queue ! videorate ! video/x-raw,framerate=5/1 ! videoconvert ! clocksync
-        ! vp8enc deadline=1 cpu-used=8 target-bitrate=1500000 keyframe-max-dist=50 ! rtpvp8pay pt=96 picture-id-mode=15-bit
-        ! application/x-rtp,media=video,encoding-name=VP8,payload=96 ! rtc.
+        ! {encoder} ! {caps} ! rtc.
     clip. ! queue ! audioconvert ! audioresample ! clocksync ! opusenc ! rtpopuspay pt=111
         ! application/x-rtp,media=audio,encoding-name=OPUS,payload=111 ! rtc.
 """
-VIDEO = "application/x-rtp,media=video,encoding-name=VP8,payload=96,clock-rate=90000"
+RTP = "application/x-rtp,media=video,payload=96,clock-rate=90000,encoding-name="
+# What makes packets, what they are, what makes pictures of them.
+CODECS = {
+    "vp8": (
+        "vp8enc deadline=1 cpu-used=8 target-bitrate=1500000 keyframe-max-dist=50 ! rtpvp8pay pt=96 picture-id-mode=15-bit",
+        RTP + "VP8",
+        "rtpvp8depay ! vp8dec",
+    ),
+    "h264": (
+        "x264enc tune=zerolatency speed-preset=ultrafast bitrate=1500 key-int-max=50 ! video/x-h264,profile=constrained-baseline"
+        " ! rtph264pay pt=96 config-interval=-1 aggregate-mode=zero-latency",
+        RTP + "H264,packetization-mode=(string)1,profile-level-id=(string)42c01f",
+        "rtph264depay ! avdec_h264",
+    ),
+}
 AUDIO = "application/x-rtp,media=audio,encoding-name=OPUS,payload=111,clock-rate=48000,encoding-params=(string)2"
 
 
@@ -45,12 +60,12 @@ def on_sound(sink):
     return Gst.FlowReturn.OK
 
 
-def on_pad(rtc, pad, pipeline):
+def on_pad(rtc, pad, pipeline, decoder):
     """A track of the server's: decoded and looked at."""
     if pad.get_direction() != Gst.PadDirection.SRC:
         return
     video = pad.get_current_caps().get_structure(0).get_string("media") == "video"
-    to_grey = "rtpvp8depay ! vp8dec ! videoconvert ! video/x-raw,format=GRAY8"
+    to_grey = decoder + " ! videoconvert ! video/x-raw,format=GRAY8"
     to_sound = "rtpopusdepay ! opusdec ! audioconvert ! audio/x-raw,format=S16LE,channels=1"
     bin = Gst.parse_bin_from_description(f"queue ! {to_grey if video else to_sound} ! appsink name=end sync=false", True)
     end = bin.get_by_name("end")
@@ -61,12 +76,16 @@ def on_pad(rtc, pad, pipeline):
     pad.link(bin.get_static_pad("sink"))
 
 
-def main(verb, address, token, clip):
+def main(verb, address, token, clip, codec="vp8"):
     Gst.init(None)
+    encoder, caps, decoder = CODECS[codec]
     loop = GLib.MainLoop()
     pipeline = Gst.Pipeline.new()
     if verb == "publish":
-        pipeline = Gst.parse_launch(PUBLISH.format(clip=clip))
+        # Round and round without an end, so that its times only grow.
+        again = ["ffmpeg", "-v", "quiet", "-stream_loop", "-1", "-i", clip, "-c", "copy", "-f", "matroska", "pipe:1"]
+        source = subprocess.Popen(again, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        pipeline = Gst.parse_launch(PUBLISH.format(fd=source.stdout.fileno(), encoder=encoder, caps=caps))
     else:
         pipeline.add(Gst.parse_launch("webrtcbin name=rtc bundle-policy=max-bundle"))
     rtc = pipeline.get_by_name("rtc")
@@ -100,15 +119,13 @@ def main(verb, address, token, clip):
         if message.type == Gst.MessageType.ERROR:
             say(failed=str(message.parse_error()))
             loop.quit()
-        if message.type == Gst.MessageType.EOS:
-            pipeline.seek_simple(Gst.Format.TIME, Gst.SeekFlags.FLUSH | Gst.SeekFlags.KEY_UNIT, 0)
 
     rtc.connect("notify::connection-state", lambda *_: say(state=rtc.get_property("connection-state").value_nick))
     rtc.connect("on-negotiation-needed", offer)
     if verb == "watch":
-        rtc.connect("pad-added", on_pad, pipeline)
-        for caps in (VIDEO, AUDIO):
-            rtc.emit("add-transceiver", GstWebRTC.WebRTCRTPTransceiverDirection.RECVONLY, Gst.Caps.from_string(caps))
+        rtc.connect("pad-added", on_pad, pipeline, decoder)
+        for line in (caps, AUDIO):
+            rtc.emit("add-transceiver", GstWebRTC.WebRTCRTPTransceiverDirection.RECVONLY, Gst.Caps.from_string(line))
     bus = pipeline.get_bus()
     bus.add_signal_watch()
     bus.connect("message", on_message)

@@ -1,10 +1,11 @@
 //! Reads the frame number that the workshop clip carries in its corner, from pictures as they were received or stored.
 //!
-//! Owns: the bar code (tests/footage/barcode.json), putting VP8 packets together. Decoding is ffmpeg's.
+//! Owns: the bar code (tests/footage/barcode.json), putting packets together. Decoding is ffmpeg's.
 
 use std::{collections::BTreeMap, path::Path, process::Command, time::Duration};
 
 use bytes::Bytes;
+use rtc::rtp::{codec::h264::H264Packet, packetizer::Depacketizer as _};
 
 use crate::media::Got;
 
@@ -84,6 +85,26 @@ pub fn pictures(packets: &[Got]) -> Vec<(u32, Vec<u8>)> {
         }
     }
     out
+}
+
+/// Pictures of one H.264 track as one stream with start codes, and how many: whole ones only, since the newest hole.
+pub fn h264(packets: &[Got]) -> (Vec<u8>, usize) {
+    let mut sorted: Vec<&Got> = packets.iter().collect();
+    let Some(first) = sorted.first().map(|p| p.seq) else { return (vec![], 0) };
+    sorted.sort_by_key(|p| p.seq.wrapping_sub(first) as i16);
+    let (mut stream, mut open, mut count) = (Vec::new(), Vec::new(), 0);
+    let (mut reader, mut last_seq) = (H264Packet::default(), None);
+    for p in sorted {
+        if last_seq.replace(p.seq).is_some_and(|s: u16| s.wrapping_add(1) != p.seq) {
+            (stream, open, count, reader) = (vec![], vec![], 0, H264Packet::default());
+        }
+        open.extend(reader.depacketize(&p.payload).unwrap());
+        if p.marker {
+            stream.append(&mut open);
+            count += 1;
+        }
+    }
+    (stream, count)
 }
 
 /// RFC 7741: does a picture begin here, and the bytes after the descriptor.

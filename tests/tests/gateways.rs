@@ -15,7 +15,7 @@ use lotse_protocol::{
     id::{CaseId, Pseudonym, SessionId},
     kind,
     policy::Role,
-    signal::TrackSource,
+    signal::{Codec, TrackSource},
 };
 use lotse_tests::{Draft, Person, World, clip, eventually, media::Leg, person, program::root};
 use lotse_verify::report::Verdict;
@@ -38,6 +38,10 @@ struct Foreign {
 impl Foreign {
     /// `aiortc` or `gst`, with the Python that Debian's packages belong to.
     fn start(name: &'static str, verb: &str, token: &Value, url: &str) -> Self {
+        Self::start_with(name, verb, token, url, &[])
+    }
+
+    fn start_with(name: &'static str, verb: &str, token: &Value, url: &str, more: &[&str]) -> Self {
         let folder = root().join("tests/gateways");
         let end = if verb == "publish" { "whip" } else { "whep" };
         let address = format!("{url}/api/v1/cases/{}/{end}", token["case"].as_str().unwrap());
@@ -45,6 +49,7 @@ impl Foreign {
             .arg(folder.join(format!("{name}_client.py")))
             .args([verb, &address, token["token"].as_str().unwrap()])
             .arg(root().join("tests/footage/workshop.mp4"))
+            .args(more)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -106,8 +111,29 @@ impl Foreign {
 
 /// A new token, as an administrator gets it.
 async fn token(world: &World, case: CaseId, verb: &str, name: &str) -> Value {
-    let out = world.admin(&["issue-token", "--case", &case.to_string(), "--verb", verb, "--name", name]).await;
-    serde_json::from_str(out.trim()).unwrap()
+    token_for(world, case, verb, name, 12).await
+}
+
+async fn token_for(world: &World, case: CaseId, verb: &str, name: &str, hours: u32) -> Value {
+    let (case, hours) = (case.to_string(), hours.to_string());
+    let words = ["issue-token", "--case", &case, "--verb", verb, "--name", name, "--hours", &hours];
+    serde_json::from_str(world.admin(&words).await.trim()).unwrap()
+}
+
+/// An offer to `whip` or `whep` as a program sends it.
+fn post(world: &World, case: CaseId, end: &str, token: &Value, body: &str) -> reqwest::RequestBuilder {
+    person::client()
+        .post(format!("{}/api/v1/cases/{case}/{end}", world.url))
+        .bearer_auth(token["token"].as_str().unwrap_or("lgw_made_up"))
+        .header("content-type", "application/sdp")
+        .body(body.to_owned())
+}
+
+/// The refusal's status and code; it has a whole sentence for people.
+async fn refused(request: reqwest::RequestBuilder) -> (u16, String) {
+    let refusal = person::fine(request.send().await.unwrap()).await.unwrap_err();
+    assert!(refusal.message.len() > 30, "{refusal:?}");
+    (refusal.status, refusal.code)
 }
 
 /// A technician who called and an expert who came, and the archivist. Nobody has answered.
@@ -120,7 +146,10 @@ struct Call {
 }
 
 async fn call(seed: u64) -> Call {
-    let world = World::seeded(seed).await;
+    call_in(World::seeded(seed).await).await
+}
+
+async fn call_in(world: World) -> Call {
     let technician = world.technician("helmet-1").await;
     let expert = world.person("expert").await;
     let case = technician.new_case("p-204").await;
@@ -161,6 +190,31 @@ impl Call {
     }
 }
 
+impl Call {
+    /// The bundle of the case after its session.
+    async fn ended_and_verified(&self) -> Vec<u8> {
+        self.expert.commit(self.case, Draft::of(kind::SESSION_ENDED).session(self.session)).await.unwrap();
+        self.expert.event_within(self.case, kind::RECORDING_STOPPED, PATIENCE, |_| true).await;
+        let bundle = self.world.person("manager").await.bundle(self.case).await;
+        let fingerprint = self.world.server.ready["fingerprint"].as_str().unwrap().parse().unwrap();
+        let report = person::verify(&bundle, fingerprint);
+        assert_eq!(report.verdict(), Verdict::Authentic, "{}", report.to_text(lotse_verify::Language::En));
+        bundle
+    }
+
+    /// What is recorded of this participant's picture so far.
+    async fn segments(&self, who: Pseudonym) -> Vec<SegmentPayload> {
+        let mut found = Vec::new();
+        for (fields, sent) in self.expert.log(self.case).iter().filter(|(f, _)| f.kind == kind::SEGMENT) {
+            let segment: SegmentPayload = self.expert.payload(self.case, fields, sent).await;
+            if segment.owner == who && segment.info.source == TrackSource::Main {
+                found.push(segment);
+            }
+        }
+        found
+    }
+}
+
 /// The clip's own pictures, decoded from what the expert got.
 async fn seen(leg: &Leg, owner: Pseudonym, folder: &Path) -> BTreeSet<u32> {
     let pictures = eventually("a row of whole pictures", PATIENCE, async || {
@@ -198,14 +252,9 @@ async fn two_foreign_cameras_publish_are_seen_by_all_recorded_and_go_by_delete()
     for (_, who, name) in &running {
         // Recorded like any other picture.
         eventually(&format!("a recorded picture of {name}"), PATIENCE, async || {
-            for (fields, sent) in c.expert.log(c.case).iter().filter(|(f, _)| f.kind == kind::SEGMENT) {
-                let segment: SegmentPayload = c.expert.payload(c.case, fields, sent).await;
-                if segment.owner == *who && segment.info.source == TrackSource::Main && segment.frames > 0 {
-                    assert_eq!((segment.info.width, segment.info.height), (1280, 720));
-                    return Some(());
-                }
-            }
-            None
+            let segment = c.segments(*who).await.into_iter().find(|segment| segment.frames > 0)?;
+            assert_eq!((segment.info.width, segment.info.height), (1280, 720));
+            Some(())
         })
         .await;
     }
@@ -214,12 +263,7 @@ async fn two_foreign_cameras_publish_are_seen_by_all_recorded_and_go_by_delete()
         foreign.stop().await;
         c.is_gone(who, LeftWhy::Left).await;
     }
-    c.expert.commit(c.case, Draft::of(kind::SESSION_ENDED).session(c.session)).await.unwrap();
-    c.expert.event_within(c.case, kind::RECORDING_STOPPED, PATIENCE, |_| true).await;
-    let bundle = c.world.person("manager").await.bundle(c.case).await;
-    let fingerprint = c.world.server.ready["fingerprint"].as_str().unwrap().parse().unwrap();
-    let report = person::verify(&bundle, fingerprint);
-    assert_eq!(report.verdict(), Verdict::Authentic, "{}", report.to_text(lotse_verify::Language::En));
+    let bundle = c.ended_and_verified().await;
     for (fields, sent) in c.expert.log(c.case).iter().filter(|(f, _)| f.kind == kind::SEGMENT) {
         let segment: SegmentPayload = c.expert.payload(c.case, fields, sent).await;
         if owners.contains(&segment.owner) {
@@ -317,17 +361,7 @@ async fn tokens_and_offers_that_do_not_fit_are_refused_in_words() {
     let other_case = c.technician.new_case("p-204").await;
     let other = token(&c.world, other_case, "publish", "Elsewhere").await;
     let address = |case: CaseId, end: &str| format!("{}/api/v1/cases/{case}/{end}", c.world.url);
-    let post = |case: CaseId, end: &'static str, token: &Value, body: &str| {
-        http.post(address(case, end))
-            .bearer_auth(token["token"].as_str().unwrap_or("lgw_made_up"))
-            .header("content-type", "application/sdp")
-            .body(body.to_owned())
-    };
-    let refused = async |request: reqwest::RequestBuilder| {
-        let refusal = person::fine(request.send().await.unwrap()).await.unwrap_err();
-        assert!(refusal.message.len() > 30, "{refusal:?}");
-        (refusal.status, refusal.code)
-    };
+    let post = |case: CaseId, end: &'static str, token: &Value, body: &str| post(&c.world, case, end, token, body);
     let is = |status: u16, code: &str| (status, code.to_owned());
     assert_eq!(refused(post(c.case, "whip", &Value::Null, OFFER)).await, is(401, "bad_gateway_token"));
     assert_eq!(refused(http.post(address(c.case, "whip")).body(OFFER)).await, is(401, "not_logged_in"));
@@ -372,4 +406,123 @@ async fn tokens_and_offers_that_do_not_fit_are_refused_in_words() {
     c.world.admin(&["revoke-token", publish["id"].as_str().unwrap()]).await;
     assert_eq!(refused(post(c.case, "whip", &publish, OFFER)).await, is(401, "bad_gateway_token"));
     c.world.assert_no_panic();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_camera_with_h264_alone_is_seen_watched_recorded_and_played_from_the_bundle() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let c = call(405).await;
+    let leg = c.expert.connect_media(c.case, c.session, false).await;
+    leg.connected().await;
+    let publish = token(&c.world, c.case, "publish", "Crane camera").await;
+    let camera = Foreign::start_with("gst", "publish", &publish, &c.world.url, &["h264"]);
+    camera.is_connected().await;
+    let who = c.in_roster("Crane camera", GatewayWay::Publish).await;
+    let watch = token(&c.world, c.case, "watch", "Control room").await;
+    let watcher = Foreign::start_with("gst", "watch", &watch, &c.world.url, &["h264"]);
+    watcher.is_connected().await;
+    c.answered().await;
+
+    let stream = eventually("a row of whole pictures", PATIENCE, async || {
+        let (stream, count) = clip::h264(&leg.packets(who, TrackSource::Main));
+        (count >= 10).then_some(stream)
+    })
+    .await;
+    assert_eq!(leg.track(who, TrackSource::Main).unwrap().codec, Codec::H264);
+    let file = c.world.path("received.h264");
+    std::fs::write(&file, stream).unwrap();
+    let numbers: BTreeSet<u32> = clip::numbers_of_file(&file).into_iter().flatten().collect();
+    assert!(numbers.len() >= 8, "read {numbers:?}");
+    eventually("the watcher reads its numbers too", PATIENCE, async || (watcher.pictures().len() >= 8).then_some(()))
+        .await;
+
+    // GStreamer's client checks its path no more once it has one: it must not be given up for that, which the WebRTC core would do after
+    // 30 s, nor for the few reports of one that only watches.
+    eventually("more than half a minute of record", PATIENCE, async || {
+        let segments = c.segments(who).await;
+        (segments.last()?.end_us - segments.first()?.start_us > 36_000_000).then_some(())
+    })
+    .await;
+    for foreign in [camera, watcher] {
+        foreign.stop().await;
+    }
+    c.is_gone(who, LeftWhy::Left).await;
+    let bundle = c.world.path("case.tar");
+    std::fs::write(&bundle, c.ended_and_verified().await).unwrap();
+    let out = c.world.path("unpacked");
+    std::fs::create_dir(&out).unwrap();
+    let tar = std::process::Command::new("tar").arg("-xf").arg(&bundle).arg("-C").arg(&out).status().unwrap();
+    assert!(tar.success());
+    let mut played = BTreeSet::new();
+    for segment in c.segments(who).await {
+        assert_eq!((segment.info.codec, segment.info.width, segment.info.height), (Codec::H264, 1280, 720));
+        assert!(segment.mime.starts_with("video/mp4; codecs=\"avc1.42"), "{}", segment.mime);
+        let file = out.join(format!("items/{}.mp4", segment.media));
+        let numbers = clip::numbers_of_file(&file);
+        assert_eq!(numbers.len(), segment.frames as usize, "every picture of {} decodes", file.display());
+        played.extend(numbers.into_iter().flatten());
+    }
+    assert!(played.len() >= 8, "read {played:?}");
+    c.world.assert_no_panic();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_ends_with_its_time_and_its_connection_with_it() {
+    let (world, server, _archivist) = World::with_faults(406).await;
+    let c = call_in(world).await;
+    let short = token_for(&c.world, c.case, "publish", "Hall camera 3", 1).await;
+    let long = token_for(&c.world, c.case, "publish", "Hall camera 4", 2).await;
+    person::fine(post(&c.world, c.case, "whip", &short, OFFER).send().await.unwrap()).await.unwrap();
+    let who = c.in_roster("Hall camera 3", GatewayWay::Publish).await;
+    server.shift_clock(3_600 + 60);
+    // A leg that nobody connects would be lost after 15 s; its token is looked at after 10.
+    c.is_gone(who, LeftWhy::Left).await;
+    assert_eq!(refused(post(&c.world, c.case, "whip", &short, OFFER)).await, (401, "bad_gateway_token".to_owned()));
+    let reply = post(&c.world, c.case, "whip", &long, OFFER).send().await.unwrap();
+    assert_eq!(reply.status(), 201, "the other one is still good");
+    assert!(server.clocked() > 0, "the server was told the later time");
+    c.world.assert_no_panic();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_client_is_told_the_relays_with_credentials_that_they_take() {
+    let urls = ["turn:127.0.0.1:3478?transport=udp", "turns:turn.example.org:443?transport=tcp"];
+    let mut world = World::planned(407);
+    world.server.set("LOTSE_TURN_URLS", &urls.join(","));
+    world.seed_demo().await;
+    world.server.start().await;
+    let technician = world.technician("helmet-1").await;
+    let case = technician.new_case("p-204").await;
+    technician.call(case).await;
+    let camera = token(&world, case, "publish", "Hall camera 3").await;
+    let reply = person::fine(post(&world, case, "whip", &camera, OFFER).send().await.unwrap()).await.unwrap();
+    assert_eq!(reply.status(), 201);
+    let links: Vec<&str> = reply.headers().get_all("link").iter().map(|link| link.to_str().unwrap()).collect();
+    assert_eq!(links.len(), urls.len(), "{links:?}");
+    for (link, url) in links.iter().zip(urls) {
+        // RFC 9725, 4.6: <URI>; rel="ice-server"; username="…"; credential="…"; credential-type="password"
+        let (target, parameters) = link.split_once("; ").unwrap();
+        assert_eq!(target, format!("<{url}>"));
+        let value = |name: &str| {
+            let found =
+                parameters.split("; ").find_map(|p| p.strip_prefix(name)?.strip_prefix("=\"")?.strip_suffix('"'));
+            found.unwrap_or_else(|| panic!("{name} in {link}"))
+        };
+        assert_eq!((value("rel"), value("credential-type")), ("ice-server", "password"));
+        let username = value("username");
+        let ends_s: i64 = username.split(':').next().unwrap().parse().unwrap();
+        let hours = (ends_s - person::now_ms() / 1000) as f64 / 3600.0;
+        assert!((11.9..=12.1).contains(&hours), "good for {hours} h");
+        assert_eq!(value("credential"), hmac_sha1(&world.path("server-keys/turn.secret"), username));
+    }
+    world.assert_no_panic();
+}
+
+/// What coturn computes under `use-auth-secret`, by Python's own library.
+fn hmac_sha1(secret: &Path, text: &str) -> String {
+    let program = "import base64, hmac, sys\nkey = open(sys.argv[1]).read().strip().encode()\n\
+        print(base64.b64encode(hmac.digest(key, sys.argv[2].encode(), 'sha1')).decode(), end='')";
+    let out = std::process::Command::new("python3").args(["-c", program]).arg(secret).arg(text).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
 }

@@ -1,8 +1,9 @@
 //! Carries out what the core decided: events, the media connection, devices.
 
+use lotse_payload::pointer::PointerMessage;
 use lotse_protocol::{
     command::ClientMessage,
-    id::{CaseId, EventId, SessionId},
+    id::{CaseId, EventId, SessionId, TrackId},
     policy::Role,
     signal::Offer,
 };
@@ -202,6 +203,11 @@ impl App {
         }
     }
 
+    fn is_own(&self, track: TrackId) -> bool {
+        let feed = self.feed.lock();
+        feed.is_ok_and(|feed| feed.publisher().is_some_and(|publisher| publisher.source_of(track).is_some()))
+    }
+
     pub(super) async fn on_media(&mut self, generation: u64, event: MediaEvent) {
         if generation != self.media_generation {
             return;
@@ -218,7 +224,16 @@ impl App {
                 tracing::warn!("the media connection failed");
                 self.media_failed().await;
             }
-            MediaEvent::Pointer { from, message } => self.event(Event::Pointer { from, message }).await,
+            MediaEvent::Pointer { from, message } => {
+                // On somebody else's picture: here it would point at the wrong thing.
+                let elsewhere = match &message {
+                    PointerMessage::Pointer { track: Some(track), .. } => !self.is_own(*track),
+                    _ => false,
+                };
+                if !elsewhere {
+                    self.event(Event::Pointer { from, message }).await;
+                }
+            }
             MediaEvent::KeyFrame(source) => {
                 if let Ok(feed) = self.feed.lock() {
                     feed.key_frame(source);

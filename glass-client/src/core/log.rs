@@ -117,7 +117,7 @@ impl Core {
                 self.drawing = None;
                 self.pointing = None;
             }
-            PointerMessage::Pointer { at } => {
+            PointerMessage::Pointer { at, .. } => {
                 if self.pointing.is_none_or(|p| now_ms - p.seen_ms >= POINTER_PAUSE_MS) {
                     self.pointing = Some(Pointing { who: from, at: *at, seen_ms: now_ms });
                 }

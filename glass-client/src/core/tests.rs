@@ -396,7 +396,7 @@ fn the_red_frame_lives_as_long_as_the_pen_moves() {
     assert_eq!(stage.screen(), "drawing");
     stage.now += 1_001;
     assert_eq!(stage.screen(), "live");
-    stage.event(pointer(PointerMessage::Pointer { at: PictureCoord { x: 1, y: 2 } }));
+    stage.event(pointer(PointerMessage::Pointer { at: PictureCoord { x: 1, y: 2 }, track: None }));
     assert_eq!(stage.screen(), "pointing");
     stage.event(pointer(PointerMessage::Off));
     assert_eq!(stage.screen(), "live");

@@ -34,5 +34,6 @@ pub mod pace;
 pub mod recorder;
 pub mod recording;
 pub mod replay;
+pub mod sps;
 pub mod track;
 pub mod webm;

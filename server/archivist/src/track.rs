@@ -20,6 +20,7 @@ use crate::{
     journal::Resume,
     keys::Keys,
     pace::Pace,
+    sps,
 };
 
 /// Between two requests for a key frame, µs.
@@ -244,6 +245,8 @@ impl Track {
     fn picture(&mut self, dir: &Path, keys: &Keys, frame: Frame, now_us: i64) -> std::io::Result<()> {
         let rtp = self.clock.unwrap(frame.timestamp, frame.arrival_us);
         if self.expected.is_some_and(|e| rtp < e) {
+            // Shown before the last one (a B-frame): a fragment has its pictures in order.
+            self.miss(1);
             return Ok(());
         }
         if self.needs_key && !frame.key {
@@ -253,14 +256,17 @@ impl Track {
         }
         let broken = std::mem::replace(&mut self.needs_key, false);
         let hole = self.end_last(Some((rtp, broken)))?;
-        if frame.key
-            && let Some((w, h)) = vp8_size(&frame.data).filter(|_| self.info.codec == Codec::Vp8)
-        {
-            (self.info.width, self.info.height) = (w, h);
-        }
+        let size = match self.info.codec {
+            Codec::Vp8 => vp8_size(&frame.data),
+            Codec::H264 => sps::size(&self.depacketizer.parameters().sps),
+            Codec::Opus => None,
+        };
+        let size = size.filter(|_| frame.key).unwrap_or((self.info.width, self.info.height));
+        let other = size != (self.info.width, self.info.height);
         self.pace.picture(rtp, frame.data.len(), frame.key);
         let age = self.age_ms(rtp);
         if frame.key && age.is_none_or(|a| a >= MIN_FRAGMENT_MS || hole) {
+            (self.info.width, self.info.height) = size;
             self.cut(true)?;
             if !self.begin(dir, keys, rtp)? {
                 // H.264 without parameter sets cannot be played; the next key frame brings them.
@@ -268,6 +274,12 @@ impl Track {
                 self.miss(1);
                 return Ok(());
             }
+        } else if other {
+            // A fragment has one size, and the open one is too young to end.
+            self.needs_key = true;
+            self.miss(1);
+            self.ask(now_us);
+            return Ok(());
         } else if age.is_none_or(|a| a >= MAX_FRAGMENT_MS) {
             self.cut(true)?;
             self.needs_key = true;
@@ -459,10 +471,7 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_session_that_ends_before_a_hole_was_filled_keeps_what_it_has() {
-        let dir = tempfile::tempdir().unwrap();
-        let keys = Keys::open(&dir.path().join("keys")).unwrap();
+    fn main_track() -> Track {
         let info = TrackInfo {
             track: TrackId(Uuid::nil()),
             source: TrackSource::Main,
@@ -473,7 +482,39 @@ mod tests {
             width: 16,
             height: 16,
         };
-        let mut track = Track::new(SessionId(Uuid::nil()), Pseudonym(Uuid::nil()), info, None);
+        Track::new(SessionId(Uuid::nil()), Pseudonym(Uuid::nil()), info, None)
+    }
+
+    /// A foreign client's picture changes its size when its line does.
+    #[test]
+    fn each_fragment_has_one_size() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = Keys::open(&dir.path().join("keys")).unwrap();
+        let mut track = main_track();
+        for (seq, ms, size) in [(1u16, 0u32, 16u8), (2, 33, 32), (3, 1_100, 32), (4, 1_133, 32)] {
+            let packet = Packet {
+                seq,
+                timestamp: ms * 90,
+                marker: true,
+                payload: vec![0x10, 0, 2, 0, 0x9d, 1, 0x2a, size, 0, size, 0].into(),
+                arrival_us: 1_700_000_000_000_000 + i64::from(ms) * 1_000,
+            };
+            track.packet(dir.path(), &keys, packet).unwrap();
+        }
+        track.stop(dir.path(), &keys, true).unwrap();
+        let kept = track.take_told().into_iter().filter_map(|told| match told {
+            Told::Finished(finished) => Some(finished.payload),
+            _ => None,
+        });
+        let kept: Vec<_> = kept.map(|p| (p.info.width, p.frames, p.missing)).collect();
+        assert_eq!(kept, [(16, 1, 1), (32, 2, 0)]);
+    }
+
+    #[test]
+    fn a_session_that_ends_before_a_hole_was_filled_keeps_what_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = Keys::open(&dir.path().join("keys")).unwrap();
+        let mut track = main_track();
         // A key frame, so that none was asked for; a packet that never came; and a picture that waits for it when the session ends.
         for (seq, head) in [(1u16, 0u8), (3, 1)] {
             let packet = Packet {

@@ -151,7 +151,7 @@ export type PictureOrigin = "ring" | "snapshot" | "none";
 /**
  * One message of the pointer channel.
  */
-export type PointerMessage = { "t": "pointer", at: PictureCoord, } | { "t": "drawing" } | { "t": "marking", 
+export type PointerMessage = { "t": "pointer", at: PictureCoord, track?: TrackId, } | { "t": "drawing" } | { "t": "marking", 
 /**
  * Rises with each picture its author freezes.
  */

@@ -19,12 +19,12 @@ pub(crate) enum Command {
         who: Pseudonym,
         kind: LegKind,
         publish: Vec<TrackInfo>,
-        reply: Reply<Result<(), SfuError>>,
+        reply: Reply<Result<u64, SfuError>>,
     },
     Offer {
         room: SessionId,
         gateway: Gateway,
-        reply: Reply<Result<String, SfuError>>,
+        reply: Reply<Result<(u64, String), SfuError>>,
     },
     Answer {
         room: SessionId,

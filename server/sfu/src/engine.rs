@@ -3,7 +3,11 @@
 //! Owns: payload types and extension addresses we offer. Never: holds the state of a leg.
 //! Elsewhere: the lines of one leg (`leg`), the interceptors (`interceptor`).
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use lotse_protocol::signal::Codec;
 use rtc::crypto::{RTCCryptoProvider, SignatureScheme};
@@ -216,6 +220,9 @@ impl Engine {
         let tap = Arc::new(KeyTap::new(self.crypto.clone()));
         let settings = SettingEngineBuilder::new()
             .with_lite(true)
+            // `Leg::gone` judges silence. The core counts checks alone, and after 30 s without one gives up a client that keeps its path by media
+            // and indications (RFC 8445, 11), as GStreamer does.
+            .with_ice_timeouts(Some(Duration::ZERO), Some(Duration::ZERO), None)
             .with_answering_dtls_role(RTCDtlsRole::Server)
             .with_ice_credentials(ufrag.to_owned(), password.to_owned())
             .with_include_loopback_candidate(true)

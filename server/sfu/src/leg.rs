@@ -35,6 +35,9 @@ use crate::{LegKind, MAX_TRACKS, SfuError, answer, pointer, tcp};
 const POINTER_STREAM: u16 = 1;
 /// Silence after which a leg is gone.
 const SILENCE: Duration = Duration::from_secs(5);
+/// The same of a foreign client that only listens: it may report every 7.5 s (RFC 3550, 6.2) and check every 6 s (RFC 7675, 5.1), and one of
+/// them may be lost.
+const LISTENERS_SILENCE: Duration = Duration::from_secs(16);
 /// A connection may take this long from its answer to a finished handshake: slow links repeat parts of it.
 const CONNECTING: Duration = Duration::from_secs(15);
 /// An offer may stay unanswered this long.
@@ -431,7 +434,11 @@ impl Leg {
                 let reached = self.last_valid > answered;
                 (now >= answered + CONNECTING).then_some(if reached { "dtls" } else { "timeout" })
             }
-            Some(_) => (now.saturating_duration_since(self.last_valid) > SILENCE).then_some("timeout"),
+            Some(_) => {
+                let listens = self.kind == LegKind::Gateway && self.uplinks.is_empty();
+                let silence = if listens { LISTENERS_SILENCE } else { SILENCE };
+                (now.saturating_duration_since(self.last_valid) > silence).then_some("timeout")
+            }
         }
     }
 

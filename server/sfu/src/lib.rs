@@ -87,8 +87,10 @@ pub struct SfuConfig {
 /// Who is at the other end of a leg.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LegKind {
-    /// A human with glasses or a browser: hears the loudest three.
+    /// A human with a screen for others' pictures: hears the loudest three.
     Person,
+    /// A human with a camera at the machine: hears the loudest three, and gets no picture but those asked for.
+    Technician,
     /// The archivist: gets every voice, is never heard and gets no pointer.
     Archivist,
     /// A foreign client that came with an offer of its own (`Sfu::offer`): publishes, or gets one picture and one voice. No pointer.
@@ -124,9 +126,9 @@ pub enum SfuEvent {
     Watched { room: SessionId, who: Pseudonym, track: TrackId, on: bool },
     /// The leg is up: ICE, DTLS and SRTP are done.
     Connected { room: SessionId, who: Pseudonym },
-    /// The leg is gone. `timeout`: 5 s without a valid packet; `dtls`: the handshake failed; `replaced`: joined again;
-    /// `bye`: the client closed it.
-    Closed { room: SessionId, who: Pseudonym, reason: &'static str },
+    /// The leg is gone. `timeout`: 5 s without a valid packet (16 s of a foreign client that only watches); `dtls`: the handshake failed; `replaced`: joined again;
+    /// `bye`: the client closed it. `leg`: as `Sfu::join` or `Sfu::offer` numbered it; a newer one of `who` may stand by now.
+    Closed { room: SessionId, who: Pseudonym, leg: u64, reason: &'static str },
 }
 
 /// Sums since start, over all workers.
@@ -214,19 +216,20 @@ impl Sfu {
     }
 
     /// Makes a leg, closed by its gate; an older leg of the same participant is replaced. An `SfuEvent::Offer` follows.
+    /// Returns the leg's number, which no other of its room has.
     pub async fn join(
         &self,
         room: SessionId,
         who: Pseudonym,
         kind: LegKind,
         publish: Vec<TrackInfo>,
-    ) -> Result<(), SfuError> {
+    ) -> Result<u64, SfuError> {
         self.ask(room, |reply| Command::Join { room, who, kind, publish, reply }).await?
     }
 
     /// Makes a leg for a client that offers, closed by its gate; an older leg of the same participant is replaced. Returns the
-    /// SDP answer. No `SfuEvent::Offer` follows, now or later: its lines stay as they are.
-    pub async fn offer(&self, room: SessionId, gateway: Gateway) -> Result<String, SfuError> {
+    /// leg's number and the SDP answer. No `SfuEvent::Offer` follows, now or later: its lines stay as they are.
+    pub async fn offer(&self, room: SessionId, gateway: Gateway) -> Result<(u64, String), SfuError> {
         self.ask(room, |reply| Command::Offer { room, gateway, reply }).await?
     }
 

@@ -52,15 +52,19 @@ impl Room {
         }
     }
 
-    /// What `who` shall get of the tracks that flow. Mains and voices by themselves, previews on request;
+    /// What `who` shall get of the tracks that flow. Voices by themselves, mains too but to a technician, previews on request;
     /// nothing to a closed participant, nobody's own.
-    pub(crate) fn wants(&self, who: Pseudonym, flowing: &[Flowing]) -> Vec<Assignment> {
+    pub(crate) fn wants(&self, who: Pseudonym, kind: LegKind, flowing: &[Flowing]) -> Vec<Assignment> {
         let Some(member) = self.members.get(&who).filter(|member| member.open) else { return Vec::new() };
         flowing
             .iter()
             .filter(|track| track.owner != who)
             .filter(|track| {
-                let by_itself = track.info.source != TrackSource::Preview;
+                let by_itself = match track.info.source {
+                    TrackSource::Voice => true,
+                    TrackSource::Main => kind != LegKind::Technician,
+                    TrackSource::Preview => false,
+                };
                 member.watches.get(&track.info.track).copied().unwrap_or(by_itself)
             })
             .map(|track| Assignment { owner: track.owner, info: track.info.clone() })
@@ -75,7 +79,7 @@ impl Room {
 
 /// Whether a leg of this kind gets the voice: people only those heard, the archivist all, a gateway the one it has a line for.
 pub(crate) fn hears(kind: LegKind, heard: bool) -> bool {
-    heard || kind != LegKind::Person
+    heard || !matches!(kind, LegKind::Person | LegKind::Technician)
 }
 
 /// What a gateway gets, which has one line for pictures and one for voices: this participant's where there are such, else the
@@ -131,16 +135,17 @@ mod tests {
             track(10, 102, TrackSource::Voice),
             track(11, 103, TrackSource::Voice),
         ];
-        assert!(room.wants(expert, &flowing).is_empty(), "the gate is closed");
+        assert!(room.wants(expert, LegKind::Person, &flowing).is_empty(), "the gate is closed");
         room.members.entry(expert).or_default().open = true;
-        assert_eq!(ids(room.wants(expert, &flowing)), [100, 102]);
-        assert_eq!(ids(room.wants(glasses, &flowing)), [103], "nobody gets their own");
+        assert_eq!(ids(room.wants(expert, LegKind::Person, &flowing)), [100, 102]);
+        assert_eq!(ids(room.wants(glasses, LegKind::Person, &flowing)), [103], "nobody gets their own");
+        assert_eq!(ids(room.wants(expert, LegKind::Technician, &flowing)), [102], "glasses show nobody's picture");
         room.watch(expert, TrackId(id(101)), true);
         room.watch(expert, TrackId(id(100)), false);
-        assert_eq!(ids(room.wants(expert, &flowing)), [101, 102]);
+        assert_eq!(ids(room.wants(expert, LegKind::Person, &flowing)), [101, 102]);
         room.forget_tracks(|track| track != TrackId(id(101)));
-        assert_eq!(ids(room.wants(expert, &flowing)), [102]);
-        assert!(room.wants(Pseudonym(id(99)), &flowing).is_empty(), "a stranger");
+        assert_eq!(ids(room.wants(expert, LegKind::Person, &flowing)), [102]);
+        assert!(room.wants(Pseudonym(id(99)), LegKind::Person, &flowing).is_empty(), "a stranger");
     }
 
     #[test]
@@ -154,7 +159,7 @@ mod tests {
             track(11, 102, TrackSource::Voice),
             track(12, 103, TrackSource::Main),
         ];
-        let wants = |prefers| ids(one_of_each(room.wants(gateway, &flowing), prefers));
+        let wants = |prefers| ids(one_of_each(room.wants(gateway, LegKind::Gateway, &flowing), prefers));
         assert_eq!(wants(Some(Pseudonym(id(11)))), [101, 102]);
         assert_eq!(wants(Some(Pseudonym(id(12)))), [103, 100], "who has no voice leaves it to another");
         assert_eq!(wants(None), [101, 100]);
@@ -163,7 +168,7 @@ mod tests {
     #[test]
     fn the_archivist_hears_everybody() {
         assert!(hears(LegKind::Archivist, false));
-        assert!(!hears(LegKind::Person, false));
+        assert!(!hears(LegKind::Person, false) && !hears(LegKind::Technician, false));
         assert!(hears(LegKind::Person, true));
     }
 }

@@ -65,15 +65,15 @@ impl State {
         kind: LegKind,
         publish: Vec<TrackInfo>,
         now: Instant,
-    ) -> Result<(), SfuError> {
+    ) -> Result<u64, SfuError> {
         let (place, serial) = self.place(room, who)?;
         let leg = Leg::new(&self.engine, now, (place, serial), (who, kind), publish)?;
         self.seat(room, leg, now);
-        Ok(())
+        Ok(serial)
     }
 
     /// A client that offers: its leg is made from the offer, which is foreign text.
-    fn offer(&mut self, room: SessionId, gateway: &Gateway, now: Instant) -> Result<String, SfuError> {
+    fn offer(&mut self, room: SessionId, gateway: &Gateway, now: Instant) -> Result<(u64, String), SfuError> {
         let (place, serial) = self.place(room, gateway.who)?;
         let engine = &self.engine;
         let made = std::panic::AssertUnwindSafe(|| Leg::from_offer(engine, now, (place, serial), gateway));
@@ -82,7 +82,7 @@ impl State {
             Err(SfuError::BadOffer { why: "it broke the connection.".into() })
         })?;
         self.seat(room, leg, now);
-        Ok(answer)
+        Ok((serial, answer))
     }
 
     /// Where the next leg of a room goes, and its serial number.
@@ -251,11 +251,12 @@ impl State {
         let flowing: Vec<Flowing> = all.iter().filter(|track| open(&track.owner)).cloned().collect();
         let legs: Vec<(Pseudonym, LegId)> =
             room.members.iter().filter_map(|(who, member)| Some((*who, member.leg?))).collect();
-        let narrow = |id: LegId, wants| match self.legs[id].as_ref().filter(|leg| leg.kind == LegKind::Gateway) {
-            Some(leg) => one_of_each(wants, leg.prefers),
-            None => wants,
+        let wanted = |(who, id): &(Pseudonym, LegId)| {
+            let Some(leg) = self.legs[*id].as_ref() else { return Vec::new() };
+            let wants = room.wants(*who, leg.kind, &flowing);
+            if leg.kind == LegKind::Gateway { one_of_each(wants, leg.prefers) } else { wants }
         };
-        let wants: Vec<_> = legs.iter().map(|(who, id)| narrow(*id, room.wants(*who, &flowing))).collect();
+        let wants: Vec<_> = legs.iter().map(wanted).collect();
         let voices: Vec<&Flowing> = flowing.iter().filter(|track| track.info.source == TrackSource::Voice).collect();
         room.voices.set(voices.iter().map(|track| track.info.track));
         for track in &all {
@@ -388,6 +389,8 @@ impl State {
         }));
         self.trouble.broken += u64::from(closed.is_err());
         self.by_ufrag.remove(&leg.ufrag);
+        // Its place may be another's before this turn ends.
+        self.ended.retain(|(ended, _)| *ended != id);
         self.by_address.retain(|_, owner| *owner != id);
         self.streams.close_leg(id);
         self.to_drain.retain(|queued| *queued != id);
@@ -398,7 +401,7 @@ impl State {
             }
         }
         if let (Some(reason), Some(room)) = (reason, self.rooms[leg.room].as_ref()) {
-            self.events.tell(SfuEvent::Closed { room: room.id, who: leg.who, reason });
+            self.events.tell(SfuEvent::Closed { room: room.id, who: leg.who, leg: leg.serial, reason });
         }
     }
 

@@ -17,6 +17,8 @@ const INTEGRITY_BYTES: usize = 20;
 pub(crate) enum Class {
     Request,
     Response,
+    /// Keeps a path open and asks for nothing (RFC 8445, 11).
+    Indication,
 }
 
 /// A binding message with its fields in place.
@@ -41,6 +43,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Binding<'_>> {
     let class = match u16::from_be_bytes([bytes[0], bytes[1]]) {
         0x0001 => Class::Request,
         0x0101 => Class::Response,
+        0x0011 => Class::Indication,
         _ => return None,
     };
     if usize::from(u16::from_be_bytes([bytes[2], bytes[3]])) != bytes.len() - HEADER {

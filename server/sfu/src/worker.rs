@@ -186,8 +186,10 @@ impl State {
             self.trouble.forged += 1;
             return None;
         };
-        if binding.class == stun::Class::Response {
-            return self.by_address.get(&from).copied();
+        match binding.class {
+            stun::Class::Request => {}
+            stun::Class::Response => return self.by_address.get(&from).copied(),
+            stun::Class::Indication => return None,
         }
         if binding.is_anonymous() {
             if self.probe_budget.take(now) {

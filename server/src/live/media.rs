@@ -96,6 +96,8 @@ struct Room {
 }
 
 struct Leg {
+    /// The SFU's number of it. `None`: not known yet.
+    number: Option<u64>,
     /// `None`: its socket is away.
     pusher: Option<Pusher>,
     /// Sent or to be sent, not yet answered.
@@ -158,9 +160,17 @@ impl Media {
             ToMedia::Ask { session, who, role, language, pusher, ask } => {
                 let done = match ask {
                     MediaAsk::Join(publish) => {
-                        let kind = if role == Role::Archivist { LegKind::Archivist } else { LegKind::Person };
+                        let kind = match role {
+                            Role::Archivist => LegKind::Archivist,
+                            Role::Technician => LegKind::Technician,
+                            _ => LegKind::Person,
+                        };
                         self.enter(session, who, &pusher);
-                        self.sfu.join(session, who, kind, publish).await
+                        let joined = self.sfu.join(session, who, kind, publish).await;
+                        if let (Ok(number), Some(leg)) = (&joined, self.leg(session, who)) {
+                            leg.number = Some(*number);
+                        }
+                        joined.map(drop)
                     }
                     MediaAsk::Answer(answer) => {
                         if let Some(leg) = self.leg(session, who)
@@ -221,7 +231,7 @@ impl Media {
             if participant.present && participant.role == Role::Gateway {
                 // Its leg follows at once; after a restart of ours it has to come again.
                 let guest = || Guest { resource: None, gone: Some((Instant::now() + LOST_AFTER, LeftWhy::Lost)) };
-                room.legs.entry(*who).or_insert_with(|| Leg::of(guest()));
+                room.legs.entry(*who).or_insert_with(|| Leg::of(None, guest()));
             }
             if !participant.present
                 && let Some(leg) = room.legs.remove(who)
@@ -236,7 +246,8 @@ impl Media {
     /// Notes whose leg comes. Another window that had it is told.
     fn enter(&mut self, session: SessionId, who: Pseudonym, pusher: &Pusher) {
         let Some(room) = self.rooms.get_mut(&session) else { return };
-        let leg = Leg { pusher: Some(pusher.clone()), offer: None, watched: HashMap::new(), gateway: None };
+        let leg =
+            Leg { number: None, pusher: Some(pusher.clone()), offer: None, watched: HashMap::new(), gateway: None };
         if let Some(old) = room.legs.insert(who, leg)
             && !old.pusher.as_ref().is_some_and(|p| p.same(pusher))
         {
@@ -247,13 +258,19 @@ impl Media {
     async fn on_come(&mut self, come: Come) {
         let Come { session, resource, gateway, answer } = come;
         let who = gateway.who;
-        let made = match self.rooms.get_mut(&session) {
+        let present = |room: &Room| room.session.participants.get(&who).is_some_and(|p| p.present);
+        let made = match self.rooms.get(&session) {
             None => Err(Code::SessionEnded.into()),
+            // The end of its leg before was told while this one came: it has to come once more.
+            Some(room) if !present(room) => Err(Code::Busy.into()),
             Some(_) => self.sfu.offer(session, gateway).await.map_err(gateways::refused),
         };
-        if let (Ok(_), Some(room)) = (&made, self.rooms.get_mut(&session)) {
-            room.legs.insert(who, Leg::of(Guest { resource: Some(resource), gone: None }));
-        }
+        let made = made.map(|(number, sdp)| {
+            if let Some(room) = self.rooms.get_mut(&session) {
+                room.legs.insert(who, Leg::of(Some(number), Guest { resource: Some(resource), gone: None }));
+            }
+            sdp
+        });
         let relays = self.turn.servers(&who.to_string(), now_ms());
         // Whoever has gone meanwhile is noticed by the silence of its leg.
         let _ = answer.send(made.map(|sdp| (sdp, relays)));
@@ -309,8 +326,10 @@ impl Media {
             // The one that replaced it is already noted.
             SfuEvent::Closed { reason: "replaced", .. } => {}
             // Its place is kept: should the client have joined again meanwhile, that leg's offer still finds its socket.
-            SfuEvent::Closed { room, who, reason } => {
-                if let Some(leg) = self.leg(room, who) {
+            SfuEvent::Closed { room, who, leg: number, reason } => {
+                // The late end of an older leg is no end of the one that stands.
+                let of_another = |leg: &Leg| leg.number.is_some_and(|stands| stands != number);
+                if let Some(leg) = self.leg(room, who).filter(|leg| !of_another(leg)) {
                     leg.offer = None;
                     leg.closed(room, reason);
                     if let Some(guest) = leg.gateway.as_mut().filter(|guest| guest.gone.is_none()) {
@@ -347,8 +366,8 @@ impl Media {
 
 impl Leg {
     /// A gateway's: it is spoken to by nobody.
-    fn of(guest: Guest) -> Self {
-        Self { pusher: None, offer: None, watched: HashMap::new(), gateway: Some(guest) }
+    fn of(number: Option<u64>, guest: Guest) -> Self {
+        Self { number, pusher: None, offer: None, watched: HashMap::new(), gateway: Some(guest) }
     }
 
     fn say(&self, message: ServerMessage) {
@@ -365,4 +384,98 @@ impl Leg {
 fn refuse(pusher: &Pusher, session: SessionId, language: Language, e: &SfuError) {
     let error = Refusal::with(Code::MediaRefused, e).api_error(language);
     pusher.say(ServerMessage::Refused { id: None, case: None, session: Some(session), last_device_seq: None, error });
+}
+
+#[cfg(test)]
+mod tests {
+    use lotse_protocol::{envelope::GatewayWay, session::Participant};
+    use lotse_sfu::{SfuConfig, Way};
+
+    use super::*;
+    use crate::{
+        config::Config,
+        store::{Store, keys::ServerKeys, log::Log},
+    };
+
+    const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\na=fingerprint:sha-256 \
+        00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00\r\n\
+        m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\n\
+        a=setup:actpass\r\na=mid:0\r\na=sendonly\r\na=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\na=ssrc:7 cname:x\r\n";
+
+    /// The glue around a real SFU and a log that is not read, so that what it is told can be counted.
+    async fn media(folder: &std::path::Path) -> (Media, Log) {
+        lotse_trust::use_ring();
+        let of = |name: &str| folder.join(name).display().to_string();
+        let (data, keys) = (of("data"), of("keys"));
+        let env = move |key: &str| match key {
+            "LOTSE_DATA_DIR" => Some(data.clone()),
+            "LOTSE_DATA_KEYS" => Some(keys.clone()),
+            _ => None,
+        };
+        let config = Config::load(None, env).expect("settings");
+        let store = Store::open(&config).await.expect("a store");
+        let keys = ServerKeys::open(&config, &store.pool).await.expect("keys");
+        let localhost = std::net::Ipv4Addr::LOCALHOST.into();
+        let sfu = SfuConfig { bind: localhost, public: vec![localhost], tcp_port: None, udp_port: 0, workers: 1 };
+        let (sfu, events) = lotse_sfu::start(sfu).expect("an SFU");
+        let (log, handle) = Log::new(store, keys, mpsc::channel(1).0);
+        let turn = Turn::open(&config).expect("no relay");
+        (Media::new(sfu, turn, handle, events, mpsc::channel(1).1), log)
+    }
+
+    #[tokio::test]
+    async fn the_late_end_of_an_older_leg_does_not_end_the_one_that_stands() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut media, _log) = media(folder.path()).await;
+        let (case, room, who) = (CaseId(Uuid::new_v4()), SessionId(Uuid::new_v4()), Pseudonym(Uuid::new_v4()));
+        let camera = Participant {
+            role: Role::Gateway,
+            present: true,
+            answer: None,
+            way: Some(GatewayWay::Publish),
+            name: Some("Hall camera 3".into()),
+            unaware: false,
+        };
+        let mut session = Session {
+            id: room,
+            caller: Pseudonym(Uuid::new_v4()),
+            called_at_ms: 0,
+            participants: [(who, camera)].into(),
+            ended_at_ms: None,
+        };
+        media.on_session(case, session.clone()).await;
+        let gateway = lotse_sfu::Gateway { who, way: Way::Publish, sdp: OFFER.into() };
+        let come = async |media: &mut Media| {
+            let (answer, answered) = oneshot::channel();
+            let resource = Uuid::new_v4();
+            media.on_come(Come { session: room, resource, gateway: gateway.clone(), answer }).await;
+            answered.await.expect("an answer").map(|_| resource)
+        };
+        come(&mut media).await.expect("the first leg");
+        let second = come(&mut media).await.expect("the second leg");
+        let first_leg = loop {
+            match media.events.recv().await.expect("the SFU runs") {
+                SfuEvent::Closed { leg, reason: "replaced", .. } => break leg,
+                other => media.on_event(other),
+            }
+        };
+        // Said by the SFU just before the second came, read only now.
+        media.on_event(SfuEvent::Closed { room, who, leg: first_leg, reason: "timeout" });
+        assert_eq!(media.log.waiting(), 0, "nobody has left");
+        let lives = async |media: &mut Media| {
+            let (answer, answered) = oneshot::channel();
+            media.on_go(Go { who, resource: second, end: false, answer });
+            answered.await.expect("an answer")
+        };
+        assert!(lives(&mut media).await, "the second leg stands");
+        // Its own end counts.
+        let number = media.leg(room, who).and_then(|leg| leg.number).expect("known");
+        media.on_event(SfuEvent::Closed { room, who, leg: number, reason: "timeout" });
+        assert_eq!(media.log.waiting(), 1, "the log is told");
+        assert!(!lives(&mut media).await);
+        // And while the log has it gone, no leg comes that nobody would see.
+        session.participants.get_mut(&who).expect("the camera").present = false;
+        media.on_session(case, session).await;
+        assert!(come(&mut media).await.is_err());
+    }
 }

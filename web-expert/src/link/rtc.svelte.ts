@@ -138,6 +138,11 @@ export class RtcSession {
     void this.#sendTracks();
   }
 
+  /** Is this pointer on a picture of ours? One that names none is. */
+  isOnOurs(m: PointerMessage): boolean {
+    return m.t !== 'pointer' || m.track === undefined || this.#own.some((o) => o.track === m.track);
+  }
+
   /** Unordered and unreliable: gone is gone. */
   send(message: PointerMessage): void {
     const c = this.#channel;

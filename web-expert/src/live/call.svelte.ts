@@ -111,6 +111,18 @@ export class LiveCall {
     return of(this.chosen) ?? of(this.session?.caller) ?? main[0] ?? video[0] ?? null;
   }
 
+  /** Whose picture is looked at or drawn on. */
+  get source(): string | null {
+    return this.frozen?.owner ?? this.camera?.owner ?? null;
+  }
+
+  /** Does somebody point at what is on stage here? Main and preview of one person are one picture. */
+  isOnStage(track: string | undefined): boolean {
+    if (track === undefined) return true;
+    const named = this.rtc?.downlinks.find((d) => d.info.track === track);
+    return named !== undefined && named.owner === this.camera?.owner;
+  }
+
   /** Whose picture can be had, and whether it is on stage. */
   get cameras(): Record<string, boolean> {
     const main = this.rtc?.downlinks.filter((d) => d.info.source === 'main') ?? [];
@@ -317,7 +329,8 @@ export class LiveCall {
     const now = performance.now();
     if (this.frozen || now - this.#lastPointer < POINTER_MS) return;
     this.#lastPointer = now;
-    this.rtc?.send({ t: 'pointer', at: { x: at.x, y: at.y } });
+    const track = this.camera?.info.track;
+    this.rtc?.send({ t: 'pointer', at: { x: at.x, y: at.y }, ...(track ? { track } : {}) });
   }
 
   async end(outcome: Outcome): Promise<void> {

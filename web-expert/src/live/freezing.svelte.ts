@@ -16,6 +16,8 @@ import { indexFrom, since } from './steps';
 const REST_MS = 250;
 
 export interface Frozen extends Grabbed {
+  /** Whose picture it is. */
+  owner: string;
   track: string;
   /** Unwrapped. */
   frameRtp: number;
@@ -168,7 +170,7 @@ export class Freezing {
   #identify(grabbed: Grabbed, camera: Downlink): Frozen {
     const now_us = localUs() + app.link.clock.offset_us;
     const frameRtp = unwrap(grabbed.rtp, camera.info, now_us);
-    return { ...grabbed, track: camera.info.track, frameRtp, at_ms: (timeOf(frameRtp, camera.info) ?? now_us) / 1000 };
+    return { ...grabbed, owner: camera.owner, track: camera.info.track, frameRtp, at_ms: (timeOf(frameRtp, camera.info) ?? now_us) / 1000 };
   }
 
   #show(frozen: Frozen): void {

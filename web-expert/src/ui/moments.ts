@@ -24,6 +24,8 @@ export function momentText(view: CaseView, m: Moment): MomentText {
   const w = t.moments;
   const who = nameOf(view, m.author);
   switch (m.kind) {
+    case KIND.gatewayJoined:
+      return { title: w[KIND.gatewayJoined](nameOf(view, m.about)), detail: '' };
     case KIND.sessionLeft:
       return { title: (m.detail === 'lost' ? w.lost : w.left)(nameOf(view, m.about)), detail: '' };
     case KIND.sessionEnded:

@@ -3,7 +3,7 @@
 //! One JSON object per data channel message. The server relays it as bytes to the others in the room, prefixed by the
 //! sender: `{"from":"<pseudonym>","data":<the object>}` is built by the SFU without reading `data`.
 
-use lotse_protocol::id::FrameId;
+use lotse_protocol::id::{FrameId, TrackId};
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
@@ -14,8 +14,13 @@ use crate::{annotation::Annotation, geometry::PictureCoord};
 #[serde(tag = "t", rename_all = "snake_case")]
 #[ts(export, export_to = "payload.ts")]
 pub enum PointerMessage {
-    /// The laser pointer is here now, on the live picture.
-    Pointer { at: PictureCoord },
+    /// The laser pointer is here now, on the live picture of this track. Whoever shows another picture shows no pointer.
+    Pointer {
+        at: PictureCoord,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[ts(optional)]
+        track: Option<TrackId>,
+    },
     /// The pen is moving on a frozen picture: the glasses show that somebody draws. Sent at most 5 times a second.
     Drawing,
     /// A mark on a picture its author has frozen, for the other experts. Messages may come in any order, twice or never:
