@@ -18,7 +18,7 @@ PAGE_SOURCES := $(shell find web-expert server/protocol/bindings -type f -not -p
 PRODUCT_TESTS := $(patsubst tests/tests/%.rs,--test %,$(wildcard tests/tests/*.rs))
 SCRIPTS := .ci/run $(wildcard tests/*.sh tests/*/*.sh)
 
-.PHONY: help demo demo-ports setup setup-checks setup-fuzz build test test-quick test-product test-browser check bench fuzz
+.PHONY: help demo demo-ports setup setup-checks setup-fuzz build test test-quick test-product test-browser gallery check bench fuzz
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -64,6 +64,9 @@ test-browser: build ## the story in a real browser, again without any network, a
 	$(ROOT) bash ./offline.sh
 	cargo build --locked --workspace --examples
 	$(ROOT) bash ./beyond.sh
+
+gallery: build ## a picture of every page and state, into tests/out/gallery, to be looked at; fails on what axe finds
+	cd tests/browser && npm run gallery
 
 check: setup-checks $(PAGES) ## format, lint, fuzz corpora, types, licences, bindings, dependency rules, shell scripts
 	for script in $(SCRIPTS); do bash -n "$$script"; done

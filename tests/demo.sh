@@ -111,7 +111,6 @@ stop() {
 # field KEY LINE: one string value of a flat JSON line
 field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p" <<<"$2"; }
 
-# code NAME: the pairing code of a device; empty once it is paired
 # The address other machines on the network reach this one under: that of the way out, else the first that is not loopback.
 lan_address() {
   local found
@@ -120,6 +119,7 @@ lan_address() {
   printf '%s' "$found"
 }
 
+# code NAME: the pairing code of a device; empty once it is paired
 code() {
   local line
   line=$(grep '"kind":"pairing"' <<<"$SEED" | grep -F "\"name\":\"$1\"" || true)
@@ -205,7 +205,9 @@ done
 
 # The page gives a camera only to pages of this machine or by https.
 if [ -n "$LAN" ]; then
-  WITHOUT_GLASSES="Scan the code above with a phone, trust the certificate once, sign in as technician, and call."
+  WITHOUT_GLASSES="Scan the code above with a phone on the same network. The page it opens says how the phone comes to
+       trust this server, and leads on to $URL/field: sign in there as technician, and call.
+       Nothing opens? This machine's firewall must let in TCP $PORT and UDP $UDP to $((UDP + $(nproc) - 1))."
 else
   WITHOUT_GLASSES="Point this machine's webcam at something: open $URL/field, sign in as technician,
        and call. For a phone's camera start the demo with: make demo LAN=1"

@@ -33,7 +33,7 @@ use tokio::{
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
-use crate::{app::App, caller::is_own_host, error::Error, refusal::Code, tls::Tls};
+use crate::{app::App, caller::is_own_host, error::Error, refusal::Code, tls::Tls, welcome};
 
 /// Connections that have not said yet what they are. Browsers open some ahead and stay silent; a flood of silent ones is shut
 /// out here, while those served go on. A full house closes the newcomer at once, who tries again.
@@ -204,20 +204,27 @@ impl AsyncWrite for Io {
     }
 }
 
-/// Middleware: where we speak TLS, plain HTTP gets the own authority's certificate and otherwise the way to https.
+/// Middleware: where we speak TLS, plain HTTP gets the own authority's certificate, the page that explains it, and otherwise
+/// the way to https.
 pub async fn demand_tls(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let came = request.extensions().get::<ConnectInfo<Came>>().map(|c| c.0);
-    if request.uri().path() == "/ca.crt"
-        && let Some(authority) = app.tls.as_ref().and_then(|tls| tls.authority.as_ref())
-    {
-        let kind = [(header::CONTENT_TYPE, "application/x-x509-ca-cert"), (header::CACHE_CONTROL, "no-store")];
-        return (kind, authority.pem.clone()).into_response();
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.filter(|host| is_own_host(host, &app.config));
+    if let Some(authority) = app.tls.as_ref().and_then(|tls| tls.authority.as_ref()) {
+        let uri = request.uri();
+        if uri.path() == "/ca.crt" {
+            let kind = [(header::CONTENT_TYPE, "application/x-x509-ca-cert"), (header::CACHE_CONTROL, "no-store")];
+            return (kind, authority.pem.clone()).into_response();
+        }
+        let page = host.and_then(|host| welcome::answer(uri.path(), uri.query(), request.headers(), host));
+        if let Some(page) = page {
+            return page;
+        }
     }
     if app.tls.is_none() || came.is_none_or(|came| came.secure) {
         return next.run(request).await;
     }
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let Some(host) = host.filter(|host| is_own_host(host, &app.config)) else {
+    let Some(host) = host else {
         return Error::from(Code::WrongHost).into_response();
     };
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());

@@ -1,22 +1,32 @@
 //! Tells people where this server is and, with an own authority, how their devices come to trust it. German and English.
 //!
-//! Never: opens a port. Elsewhere: the authority (`lotse-trust`), serving its certificate (`front`).
+//! Never: opens a port. Elsewhere: the authority (`lotse-trust`), serving its certificate (`front`), the steps on the device's own
+//! screen (`welcome`).
 
 use std::io::{IsTerminal as _, Write as _};
 
 use qrcode::{QrCode, render::unicode};
 
-use crate::{config::Config, error::Error, refusal::Language, tls};
+use crate::{config::Config, error::Error, refusal::Language, tls, welcome};
 
 /// Prints addresses, fingerprint, steps, and a QR code for a phone's camera.
 pub fn tell(config: &Config) -> Result<(), Error> {
     let url = config.url(config.http.listen);
     let authority = tls::published(config)?;
     let text = words(&url, authority.as_ref().map(|a| a.fingerprint.as_str()), language());
+    let scanned = if authority.is_some() { welcome_url(&url) } else { format!("{url}/field") };
     let mut out = std::io::stdout();
     write!(out, "{text}")?;
-    writeln!(out, "{}", qr(&format!("{url}/field"))?)?;
+    writeln!(out, "{}", qr(&scanned)?)?;
     Ok(())
+}
+
+/// Without TLS, on the same port: 443 is not named in an https address.
+fn welcome_url(url: &str) -> String {
+    let host = url.trim_start_matches("https://");
+    let bare = host.rsplit(']').next().unwrap_or(host);
+    let port = if bare.contains(':') { "" } else { ":443" };
+    format!("http://{host}{port}{}", welcome::PATH)
 }
 
 /// By `LC_ALL`, `LC_MESSAGES`, `LANG`, whichever speaks first.
@@ -31,6 +41,7 @@ fn words(url: &str, fingerprint: Option<&str>, language: Language) -> String {
             Language::En => format!("\n  Page               {url}\n  Phone (technician) {url}/field\n\n"),
         };
     };
+    let welcome = welcome_url(url);
     // Two lines of 16 bytes, as phones show it.
     let (first, second) = fingerprint.split_at(fingerprint.len().min(48));
     match language {
@@ -40,11 +51,9 @@ fn words(url: &str, fingerprint: Option<&str>, language: Language) -> String {
   Handy (Technik)  {url}/field
 
   Dieser Server hat eine eigene Zertifizierungsstelle. Jedes Gerät muss ihr einmal vertrauen:
-    1. {url}/ca.crt öffnen, die Warnung einmal übergehen, das Zertifikat laden.
-    2. Android: Einstellungen > Sicherheit > Verschlüsselung > Zertifikat installieren > CA-Zertifikat.
-       iPhone:  geladenes Profil installieren, dann Einstellungen > Allgemein > Info > Zertifikatsvertrauen.
-       PC:      im Browser unter Einstellungen > Sicherheit > Zertifikate > Zertifizierungsstellen importieren.
-    3. Den SHA-256-Fingerabdruck vergleichen; weicht er ab, das Zertifikat NICHT installieren:
+    1. Den QR-Code mit der Kamera des Geräts scannen oder {welcome} öffnen. Dort stehen die
+       Schritte für Android, iPhone und PC.
+    2. Den SHA-256-Fingerabdruck vergleichen, den das Gerät zeigt; weicht er ab, das Zertifikat wieder entfernen:
          {first}
          {second}
   Es kann nur für die Namen dieses Servers und private Adressen bürgen.
@@ -57,11 +66,9 @@ fn words(url: &str, fingerprint: Option<&str>, language: Language) -> String {
   Phone (technician) {url}/field
 
   This server has a certificate authority of its own. Each device must be told once to trust it:
-    1. Open {url}/ca.crt, pass the warning once, download the certificate.
-    2. Android: Settings > Security > Encryption > Install a certificate > CA certificate.
-       iPhone:  install the downloaded profile, then Settings > General > About > Certificate Trust Settings.
-       PC:      import it in the browser under Settings > Security > Certificates > Authorities.
-    3. Compare the SHA-256 fingerprint; if it differs, do NOT install the certificate:
+    1. Scan the QR code with the device's camera, or open {welcome} on it. The steps for
+       Android, iPhone and PC are told there.
+    2. Compare the SHA-256 fingerprint that the device shows; if it differs, remove the certificate again:
          {first}
          {second}
   It can vouch for this server's names and for private addresses only.
@@ -94,13 +101,17 @@ mod tests {
         let fingerprint = ["AB"; 32].join(":");
         for language in [Language::De, Language::En] {
             let text = words("https://10.0.0.5:8443", Some(&fingerprint), language);
-            for word in ["https://10.0.0.5:8443/field", "https://10.0.0.5:8443/ca.crt", "AB:AB:AB", "Android", "iPhone"]
-            {
+            for word in ["https://10.0.0.5:8443/field", "http://10.0.0.5:8443/trust", "AB:AB:AB", "Android", "iPhone"] {
                 assert!(text.contains(word), "{word} missing in: {text}");
             }
             assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
         }
+        for (url, to) in
+            [("https://lotse.lan", "http://lotse.lan:443/trust"), ("https://[fd00::5]", "http://[fd00::5]:443/trust")]
+        {
+            assert_eq!(welcome_url(url), to);
+        }
         // Version 3: 29 modules and 4 of quiet on each side, two rows to a line.
-        assert_eq!(qr("https://10.0.0.5:8443/field").expect("a code").lines().count(), 37_usize.div_ceil(2));
+        assert_eq!(qr("http://10.0.0.5:8443/trust").expect("a code").lines().count(), 37_usize.div_ceil(2));
     }
 }

@@ -7,7 +7,7 @@
  * `LOTSE_GALLERY='live replay' npm run gallery` takes only states whose names begin so; the walk is the same.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { type Browser, type Page, expect, test } from '@playwright/test';
@@ -15,8 +15,7 @@ import { type Browser, type Page, expect, test } from '@playwright/test';
 import { type Point, draw, openBrowser } from './people.ts';
 import { frameNumber, spec } from './pictures.ts';
 import { Programs, binaries, root } from './programs.ts';
-import { LONG, found, only, out, pageOf, take } from './shots.ts';
-
+import { LONG, found, out, pageOf, take } from './shots.ts';
 
 async function drawWith(page: Page, key: string, points: Point[]): Promise<void> {
   await page.keyboard.press(key);
@@ -183,7 +182,6 @@ async function walk(programs: Programs, browser: Browser): Promise<void> {
 
 test('gallery', async () => {
   test.setTimeout(1_800_000);
-  if (only.length === 0) rmSync(out, { recursive: true, force: true });
   mkdirSync(out, { recursive: true });
   const still = join(out, 'still.png');
   execFileSync('ffmpeg', ['-v', 'error', '-y', '-ss', '10', '-i', join(root, 'tests/footage/workshop.mp4'), '-frames:v', '1', still]);

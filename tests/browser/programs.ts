@@ -157,6 +157,29 @@ export class Programs {
     return programs;
   }
 
+  /** A server alone, with a certificate authority of its own; `url` is its plain address, as a phone first meets it. */
+  static async withOwnAuthority(): Promise<Programs> {
+    const programs = new Programs(mkdtempSync(join(tmpdir(), 'lotse-story-')), [], {});
+    const [http] = await freePorts(1);
+    const env = {
+      LOTSE_HTTP_LISTEN: `127.0.0.1:${http}`,
+      LOTSE_DATA_DIR: join(programs.folder, 'server'),
+      LOTSE_DATA_KEYS: join(programs.folder, 'server-keys'),
+      LOTSE_MEDIA_UDP_PORT: '0',
+      LOTSE_TLS_FROM: 'own-ca',
+    };
+    programs.url = `http://127.0.0.1:${http}`;
+    try {
+      const made = spawnSync(join(binaries, 'lotse-server'), ['admin', 'make-ca'], { env: { ...process.env, ...env }, encoding: 'utf8' });
+      if (made.status !== 0) throw new Error(`make-ca: ${made.stderr}`);
+      programs.server = await programs.program('server', 'lotse-server', ['serve'], env).start();
+    } catch (e) {
+      await programs.stop();
+      throw e;
+    }
+    return programs;
+  }
+
   private async startAll(): Promise<void> {
     const [http, archive, ...wear] = await freePorts(4);
     const serverEnv = {

@@ -1,7 +1,7 @@
 /**
  * Takes one state of a page in two sizes, two looks and two languages, into tests/out/gallery, and gathers what can be measured on it.
  *
- * Never: judges beauty. Elsewhere: the walks (`gallery.ts`, `gallery-live.ts`), the rules (`checks.ts`).
+ * Never: judges beauty. Elsewhere: the walks (`gallery*.ts`), the rules (`checks.ts`).
  */
 import { join } from 'node:path';
 
@@ -17,9 +17,10 @@ const SIZES = { desk: { width: 1440, height: 900 }, phone: { width: 390, height:
 export const LONG = { timeout: 60_000 };
 export const found: string[] = [];
 
-/** One state in its sizes, both looks and languages. `wide`: a phone held across. */
-export async function take(page: Page, name: string, fixed?: 'de' | 'en', sizes: (keyof typeof SIZES)[] = ['desk', 'phone']): Promise<void> {
+/** One state in its sizes, both looks and languages. `wide`: a phone held across. `again`: before each picture, for what passes by itself. */
+export async function take(page: Page, name: string, fixed?: 'de' | 'en', sizes: (keyof typeof SIZES)[] = ['desk', 'phone'], again?: (language: 'de' | 'en') => Promise<unknown>): Promise<void> {
   if (only.length > 0 && !only.some((o) => name.startsWith(o))) return;
+  const before = page.viewportSize() ?? SIZES.desk;
   for (const language of fixed ? [fixed] : (['de', 'en'] as const)) {
     if (!fixed) await speak(page, language);
     for (const size of sizes) {
@@ -28,15 +29,16 @@ export async function take(page: Page, name: string, fixed?: 'de' | 'en', sizes:
         await page.evaluate((t) => (document.documentElement.dataset['theme'] = t), theme);
         // Colours fade for 120 ms.
         await page.waitForTimeout(200);
+        await again?.(language);
         const file = `${name}-${size}-${theme}-${language}`;
-        await page.screenshot({ path: join(out, `${file}.png`), fullPage: size !== 'desk' });
+        await page.screenshot({ path: join(out, `${file}.png`), fullPage: size !== 'desk', scale: 'css' });
         if (fixed || language === 'de') found.push(...(await violations(page)).map((v) => `${file}: ${v}`));
       }
       found.push(...(await measured(page, size !== 'desk')).map((v) => `${name}-${size}-${language}: ${v}`));
     }
   }
   if (!fixed) await speak(page, 'en');
-  await page.setViewportSize(SIZES.desk);
+  await page.setViewportSize(before);
   console.log(name);
 }
 

@@ -148,7 +148,7 @@ test('two experts mark one machine at the same time', async () => {
     await expect.poll(() => glasses.shown().some((p) => p.screen === 'instruction')).toBe(true);
     const shown = () => glasses.shown().findLast((p) => p.screen === 'instruction')!;
     expect(numberOnDisplay(join(glasses.folder, 'hud', String(shown()['file'])))).toBe(frozen);
-    await anton.getByRole('button', { name: /Send to glasses/ }).click();
+    await anton.getByRole('button', { name: /Send instruction/ }).click();
     await expect(second.getByRole('list', { name: 'Instructions sent' }).getByRole('listitem')).toHaveCount(2);
     await expect(anton.getByTestId('frozen-picture')).toBeHidden();
   });

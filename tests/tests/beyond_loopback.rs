@@ -129,6 +129,19 @@ async fn the_own_authority_is_handed_out_by_plain_path_and_tls_settings_without_
     let text = reply.text().await.expect("text");
     let file = std::fs::read_to_string(world.path("server-keys").join("tls-ca.crt")).expect("there");
     assert_eq!(text, file);
+    // The page a phone scans its way to, before it trusts anything: in its language, leading to the https it was asked under.
+    let host = world.url.trim_start_matches("https://");
+    for (language, word) in [("de-AT", "ZERTIFIKAT LADEN"), ("en", "DOWNLOAD CERTIFICATE")] {
+        let asked = plain.get(format!("http://{host}/trust")).header("accept-language", language);
+        let reply = asked.send().await.expect("an answer");
+        assert_eq!(reply.status(), 200);
+        let page = reply.text().await.expect("text");
+        assert!(page.contains(word) && page.contains(&format!("https://{host}/field")), "{page}");
+    }
+    let style = plain.get(format!("http://{host}/trust.css")).send().await.expect("an answer");
+    assert_eq!(style.headers()["content-type"], "text/css; charset=utf-8");
+    let foreign = plain.get(format!("http://{host}/trust")).header("host", "evil.example").send().await;
+    assert_eq!(foreign.expect("an answer").status(), 421);
     let mut other = World::planned(35);
     other.server.set("LOTSE_TLS_FROM", "own-ca");
     let (code, _, said) = other.server.run_to_end().await;

@@ -70,6 +70,8 @@ pub struct Track {
     typical: u32,
     /// Nothing fits until a key frame comes.
     needs_key: bool,
+    /// The open fragment began because the picture had another size.
+    turned: bool,
     asked_us: i64,
     pace: Pace,
     missing: u32,
@@ -109,6 +111,7 @@ impl Track {
             // 30 pictures a second until known better.
             typical: info.codec.clock_rate() / 30,
             needs_key: video,
+            turned: false,
             asked_us: i64::MIN / 2,
             pace: Pace::new(info.codec.clock_rate()),
             missing: 0,
@@ -265,7 +268,8 @@ impl Track {
         let other = size != (self.info.width, self.info.height);
         self.pace.picture(rtp, frame.data.len(), frame.key);
         let age = self.age_ms(rtp);
-        if frame.key && age.is_none_or(|a| a >= MIN_FRAGMENT_MS || hole) {
+        if frame.key && age.is_none_or(|a| a >= MIN_FRAGMENT_MS || hole || (other && !self.turned)) {
+            self.turned = other;
             (self.info.width, self.info.height) = size;
             self.cut(true)?;
             if !self.begin(dir, keys, rtp)? {
@@ -275,7 +279,7 @@ impl Track {
                 return Ok(());
             }
         } else if other {
-            // A fragment has one size, and the open one is too young to end.
+            // A fragment has one size, and two in a row do not end young.
             self.needs_key = true;
             self.miss(1);
             self.ask(now_us);
@@ -471,7 +475,18 @@ mod tests {
 
     use super::*;
 
-    fn main_track() -> Track {
+    /// A key frame of that size, with the sender's number.
+    fn key(seq: u16, width: u8, height: u8) -> Packet {
+        Packet {
+            seq,
+            timestamp: u32::from(seq) * 3_000,
+            marker: true,
+            payload: vec![0x10, 0, 2, 0, 0x9d, 1, 0x2a, width, 0, height, 0].into(),
+            arrival_us: 1_700_000_000_000_000 + i64::from(seq) * 33_333,
+        }
+    }
+
+    fn camera() -> Track {
         let info = TrackInfo {
             track: TrackId(Uuid::nil()),
             source: TrackSource::Main,
@@ -485,52 +500,40 @@ mod tests {
         Track::new(SessionId(Uuid::nil()), Pseudonym(Uuid::nil()), info, None)
     }
 
-    /// A foreign client's picture changes its size when its line does.
+    fn finished(track: &mut Track) -> Vec<lotse_payload::recording::SegmentPayload> {
+        let told = track.take_told().into_iter();
+        told.filter_map(|told| if let Told::Finished(f) = told { Some(f.payload) } else { None }).collect()
+    }
+
+    /// A phone was turned, or a foreign client's picture follows its line.
     #[test]
     fn each_fragment_has_one_size() {
         let dir = tempfile::tempdir().unwrap();
         let keys = Keys::open(&dir.path().join("keys")).unwrap();
-        let mut track = main_track();
-        for (seq, ms, size) in [(1u16, 0u32, 16u8), (2, 33, 32), (3, 1_100, 32), (4, 1_133, 32)] {
-            let packet = Packet {
-                seq,
-                timestamp: ms * 90,
-                marker: true,
-                payload: vec![0x10, 0, 2, 0, 0x9d, 1, 0x2a, size, 0, size, 0].into(),
-                arrival_us: 1_700_000_000_000_000 + i64::from(ms) * 1_000,
-            };
+        let mut track = camera();
+        // The first other size begins a fragment at once; who changes again right away waits until that one is old enough.
+        for (seq, width) in [(1, 16), (2, 32), (3, 16), (40, 16)] {
+            let mut packet = key(seq, width, 16);
+            packet.seq = seq.min(4);
             track.packet(dir.path(), &keys, packet).unwrap();
         }
         track.stop(dir.path(), &keys, true).unwrap();
-        let kept = track.take_told().into_iter().filter_map(|told| match told {
-            Told::Finished(finished) => Some(finished.payload),
-            _ => None,
-        });
-        let kept: Vec<_> = kept.map(|p| (p.info.width, p.frames, p.missing)).collect();
-        assert_eq!(kept, [(16, 1, 1), (32, 2, 0)]);
+        let kept: Vec<_> = finished(&mut track).iter().map(|p| (p.info.width, p.frames, p.missing)).collect();
+        assert_eq!(kept, [(16, 1, 0), (32, 1, 1), (16, 1, 0)]);
     }
 
     #[test]
     fn a_session_that_ends_before_a_hole_was_filled_keeps_what_it_has() {
         let dir = tempfile::tempdir().unwrap();
         let keys = Keys::open(&dir.path().join("keys")).unwrap();
-        let mut track = main_track();
+        let mut track = camera();
         // A key frame, so that none was asked for; a packet that never came; and a picture that waits for it when the session ends.
         for (seq, head) in [(1u16, 0u8), (3, 1)] {
-            let packet = Packet {
-                seq,
-                timestamp: u32::from(seq) * 3_000,
-                marker: true,
-                payload: vec![0x10, head, 2, 0, 0x9d, 1, 0x2a, 16, 0, 16, 0].into(),
-                arrival_us: 1_700_000_000_000_000 + i64::from(seq) * 33_333,
-            };
+            let mut packet = key(seq, 16, 16);
+            packet.payload = vec![0x10, head, 2, 0, 0x9d, 1, 0x2a, 16, 0, 16, 0].into();
             track.packet(dir.path(), &keys, packet).unwrap();
         }
         track.stop(dir.path(), &keys, true).unwrap();
-        let finished = track.take_told().into_iter().find_map(|told| match told {
-            Told::Finished(finished) => Some(finished),
-            _ => None,
-        });
-        assert_eq!(finished.unwrap().payload.frames, 2);
+        assert_eq!(finished(&mut track).iter().map(|p| p.frames).collect::<Vec<_>>(), [2]);
     }
 }

@@ -118,8 +118,8 @@ mod tests {
         let lines = parse(ANSWER, &mids()).expect("a good answer");
         assert_eq!(lines.len(), 2);
         assert_eq!((lines[0].sends, lines[0].receives, lines[0].ssrc), (true, false, Some(42)));
-        assert_eq!(lines[0].extensions, [3, 0, 0, 0]);
-        assert_eq!((lines[1].sends, lines[1].receives, lines[1].extensions), (false, true, [0, 2, 0, 0]));
+        assert_eq!(lines[0].extensions, [3, 0, 0]);
+        assert_eq!((lines[1].sends, lines[1].receives, lines[1].extensions), (false, true, [0, 2, 0]));
     }
 
     #[test]

@@ -32,12 +32,13 @@ use crate::{SfuError, interceptor, keytap::KeyTap, path::Route, srtp::Profile};
 pub(crate) const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 pub(crate) const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 pub(crate) const CAPTURE_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
-pub(crate) const ORIENTATION: &str = "urn:3gpp:video-orientation";
 pub(crate) const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 
-/// Extensions copied from a publisher to its subscribers, unread.
-pub(crate) const FORWARDED: [&str; 4] = [CAPTURE_TIME, AUDIO_LEVEL, ORIENTATION, PLAYOUT_DELAY];
+/// Extensions copied from a publisher to its subscribers, unread. `urn:3gpp:video-orientation` is not agreed on purpose: a phone
+/// that may send it leaves its pictures lying and only says how they are turned, which no recording and no decoder of single
+/// frames would see. Without it the sender turns the pixels (RFC 7742, section 5).
+pub(crate) const FORWARDED: [&str; 3] = [CAPTURE_TIME, AUDIO_LEVEL, PLAYOUT_DELAY];
 
 /// All codecs for pictures, the preferred first.
 pub(crate) const PICTURES: [Codec; 2] = [Codec::Vp8, Codec::H264];
@@ -171,12 +172,11 @@ fn media_engine(pictures: &[Codec]) -> Result<MediaEngine, SfuError> {
     engine.register_codec(codec_parameters(Codec::Opus), RtpCodecKind::Audio).map_err(refused())?;
     let both = [RtpCodecKind::Audio, RtpCodecKind::Video];
     let up = Some(RTCRtpTransceiverDirection::Recvonly);
-    let extensions: [(&str, &[RtpCodecKind], _); 6] = [
+    let extensions: [(&str, &[RtpCodecKind], _); 5] = [
         (MID, &both, None),
         (TRANSPORT_CC, &both, up),
         (CAPTURE_TIME, &both, None),
         (AUDIO_LEVEL, &both[..1], None),
-        (ORIENTATION, &both[1..], None),
         (PLAYOUT_DELAY, &both[1..], None),
     ];
     for (uri, kinds, direction) in extensions {

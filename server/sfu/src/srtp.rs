@@ -239,8 +239,8 @@ mod tests {
             first in 0u16..0x8000,
             steps in proptest::collection::vec(1u16..20_000, 1..40),
             payload in proptest::collection::vec(any::<u8>(), 0..1_300),
-            lens in proptest::array::uniform4(0usize..20),
-            ids in proptest::array::uniform4(0u8..16),
+            lens in proptest::array::uniform3(0usize..20),
+            ids in proptest::array::uniform3(0u8..16),
             marker: bool,
             old: bool,
         ) {

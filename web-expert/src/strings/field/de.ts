@@ -37,7 +37,8 @@ export const de = {
   },
   calling: {
     title: 'Sie rufen an',
-    text: 'Richten Sie die Kamera schon auf die Stelle. Bis jemand annimmt und Sie geantwortet haben, sieht und hört Sie niemand.',
+    aim: 'Richten Sie die Kamera schon auf die Stelle.',
+    quiet: 'Bis jemand annimmt und Sie geantwortet haben, sieht und hört Sie niemand.',
     waits: (d: string) => `seit ${d}`,
     nobody: 'Niemand sieht zu',
     cancel: 'Anruf abbrechen',
@@ -53,7 +54,7 @@ export const de = {
     whatFor: 'Wofür',
     purpose: 'Nachweis für Service und Garantie',
     howLong: 'Wie lange',
-    noPeriod: 'kein Ende festgelegt',
+    noPeriod: 'Kein Ende festgelegt',
     period: 'die Frist bestimmt Ihr Betrieb',
     right: 'Ihr Recht',
     stop: 'Jederzeit stoppen',

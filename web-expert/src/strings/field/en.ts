@@ -39,7 +39,8 @@ export const en: typeof de = {
   },
   calling: {
     title: 'You are calling',
-    text: 'Point the camera at the spot already. Until somebody takes the call and you have answered, nobody sees or hears you.',
+    aim: 'Point the camera at the spot already.',
+    quiet: 'Until somebody takes the call and you have answered, nobody sees or hears you.',
     waits: (d: string) => `for ${d}`,
     nobody: 'Nobody is watching',
     cancel: 'Cancel the call',
@@ -55,7 +56,7 @@ export const en: typeof de = {
     whatFor: 'What for',
     purpose: 'Proof for service and warranty',
     howLong: 'How long',
-    noPeriod: 'no end has been set',
+    noPeriod: 'No end has been set',
     period: 'your company decides the period',
     right: 'Your right',
     stop: 'Stop at any time',
