@@ -1,7 +1,7 @@
 //! `lotse-archivist doctor`: looks at everything a recording needs and says what is wrong, with its remedy, in German or English.
 //!
 //! One line per finding, `ok` or `NOT OK`; `--json` gives the same to machines. Never: changes anything but a file it writes and
-//! removes to try a folder. Elsewhere: media ports and relays (`lotse-server doctor`).
+//! removes to try a folder. Elsewhere: media ports and relays, asked from any machine (`lotse-server doctor`).
 
 use std::{
     io::Write as _,
@@ -22,6 +22,8 @@ const SLOW: Duration = Duration::from_secs(4);
 const BUILT: u64 = 1_767_225_600;
 /// Seconds: beyond this, pictures and log no longer agree. The server's answer gives whole seconds.
 const CLOCK_PLAY: i64 = 5;
+/// For the archivist itself, on this machine.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Fewer days are soon over.
 const FEW_DAYS: i64 = 7;
 
@@ -51,6 +53,7 @@ pub async fn run(config: &Config, as_json: bool) -> bool {
     let german = german(|name| std::env::var(name).ok());
     let mut found = vec![disk(&config.data), pairing(config), http(config).await];
     found.extend(server(config).await);
+    found.push(media(config).await);
     for finding in &found {
         let text = if german { &finding.de } else { &finding.en };
         let line = if as_json {
@@ -156,6 +159,42 @@ async fn http(config: &Config) -> Finding {
             "http",
             format!("{at}: {e}. Choose an address of this machine in [http] listen"),
             format!("{at}: {e}. In [http] listen eine Adresse dieses Rechners wählen"),
+        ),
+    }
+}
+
+/// By which way media came last, as the running archivist says: nobody learns the server's media ports outside of a session.
+async fn media(config: &Config) -> Finding {
+    let mut at = config.listen;
+    if at.ip().is_unspecified() {
+        at.set_ip(if at.is_ipv4() { [127, 0, 0, 1].into() } else { [0, 0, 0, 0, 0, 0, 0, 1].into() });
+    }
+    let asked = async {
+        lotse_trust::use_ring();
+        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+        client.get(format!("http://{at}/readyz")).send().await?.json::<serde_json::Value>().await
+    };
+    let ready = asked.await.ok();
+    way(ready.as_ref().and_then(|ready| ready["media"].as_str()))
+}
+
+fn way(said: Option<&str>) -> Finding {
+    match said {
+        Some("UDP") => fine("media", "came by UDP in the newest session", "kamen in der jüngsten Sitzung über UDP"),
+        Some("TCP") => fine(
+            "media",
+            "came over TCP in the newest session: no UDP gets from here to the server. Recording works; on a bad line it has fewer gaps by UDP, for which the ports from media.udp_port on must be open",
+            "kamen in der jüngsten Sitzung über TCP: UDP gelangt von hier nicht zum Server. Die Aufzeichnung läuft; über UDP hat sie auf schlechter Leitung weniger Lücken, dafür müssen die Ports ab media.udp_port offen sein",
+        ),
+        Some(_) => fine(
+            "media",
+            "lotse-archivist has been in no session since its start, so no way is known yet. Let somebody call, then ask again",
+            "lotse-archivist war seit seinem Start in keiner Sitzung, also ist noch kein Weg bekannt. Einen Anruf führen, dann noch einmal fragen",
+        ),
+        None => fine(
+            "media",
+            "start lotse-archivist, let somebody call, then ask again: it says by which way media come",
+            "lotse-archivist starten, einen Anruf führen und noch einmal fragen: er sagt, auf welchem Weg Bild und Ton kommen",
         ),
     }
 }
