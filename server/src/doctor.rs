@@ -16,6 +16,7 @@ use serde_json::json;
 use sqlx::Row as _;
 
 use crate::{
+    acme,
     admin::print,
     config::{Config, TlsFrom},
     error::Error,
@@ -91,6 +92,13 @@ pub async fn run(config: &Config, as_json: bool) -> Result<bool, Error> {
     let runs = running.is_some();
     for finding in certificate(config, runs).await {
         say(finding)?;
+    }
+    if config.tls.from == TlsFrom::Acme {
+        let directory = &config.tls.acme_directory;
+        say(match acme::ask(directory).await {
+            Ok(()) => fine("acme", format!("{directory} answers"), format!("{directory} antwortet")),
+            Err((en, de)) => wrong("acme", en, de),
+        })?;
     }
     for finding in media(config, runs).await {
         say(finding)?;
@@ -229,6 +237,14 @@ async fn certificate(config: &Config, runs: bool) -> Vec<Finding> {
         Ok(published) => published,
         Err(e) => return vec![wrong("certificate", e.to_string(), format!("{e} (Meldung des Programms, englisch)"))],
     };
+    let kept = if config.tls.from == TlsFrom::Acme { acme::kept(config).await } else { None };
+    if config.tls.from == TlsFrom::Acme && kept.is_none() {
+        return vec![wrong(
+            "certificate",
+            "the ACME authority has given none yet. Start lotse-server; its log says what is missing (lines with ACME)",
+            "die ACME-Stelle hat noch keines ausgestellt. lotse-server starten; sein Protokoll sagt, was fehlt (Zeilen mit ACME)",
+        )];
+    }
     let facts = if runs || config.tls.from == TlsFrom::None {
         match look_at(&host, port, published.as_ref().map(|p| p.pin)).await {
             Err(e) => {
@@ -269,12 +285,12 @@ async fn certificate(config: &Config, runs: bool) -> Vec<Finding> {
             }
         }
     } else {
-        None
+        kept
     };
-    facts.map(|facts| judge(&facts, &host, config.tls.from == TlsFrom::OwnCa)).into_iter().collect()
+    facts.map(|facts| judge(&facts, &host, config.tls.from)).into_iter().collect()
 }
 
-fn judge(facts: &Facts, host: &str, renews: bool) -> Finding {
+fn judge(facts: &Facts, host: &str, from: TlsFrom) -> Finding {
     let (days, names) = (facts.days_left(SystemTime::now()), facts.names.join(", "));
     if days < 0 {
         return wrong("certificate", "has run out. Renew it", "ist abgelaufen. Erneuern");
@@ -288,7 +304,18 @@ fn judge(facts: &Facts, host: &str, renews: bool) -> Finding {
             ),
         );
     }
-    if days < FEW_DAYS && !renews {
+    // Renewed when a third of its life is left; some authorities give a week.
+    let late = days * 4 < (facts.not_after - facts.not_before).div_euclid(24 * 3600);
+    if from == TlsFrom::Acme && late {
+        return wrong(
+            "certificate",
+            format!("runs out in {days} days and was not renewed. The server's log says why (lines with ACME)"),
+            format!(
+                "läuft in {days} Tagen ab und wurde nicht erneuert. Das Protokoll des Servers sagt, warum (Zeilen mit ACME)"
+            ),
+        );
+    }
+    if days < FEW_DAYS && matches!(from, TlsFrom::None | TlsFrom::Files) {
         return wrong(
             "certificate",
             format!("runs out in {days} days. Renew it; new files are taken by themselves"),
