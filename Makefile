@@ -77,7 +77,7 @@ check: setup-checks $(PAGES) ## format, lint, fuzz corpora, types, licences, bin
 
 bench: build ## measure, and write docs/BENCHMARKS.md
 	bash tests/setup.sh bench
-	cargo build --locked --workspace --examples
+	cargo build --locked --workspace --examples --lib
 	node tests/bench.mjs
 
 fuzz: build setup-fuzz ## feed made-up bytes to everything that reads the outside, each target FUZZ_SECONDS (600)

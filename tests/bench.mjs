@@ -1,6 +1,6 @@
 // Measures and writes docs/BENCHMARKS.md.
 //
-// Usage: node tests/bench.mjs [forward] [recorder] [capacity] [flood] [session] [drawing] [kills], by default all. What is not measured now keeps the figures
+// Usage: node tests/bench.mjs [forward] [recorder] [capacity] [flood] [session] [voices] [drawing] [kills], by default all. What is not measured now keeps the figures
 // it was measured with last (tests/out/bench). LOTSE_BENCH_ROUNDS of forwarding (5), LOTSE_BENCH_MINUTES of the session (30).
 //
 // Owns: the page of figures. Never: asserts one.
@@ -16,22 +16,28 @@ import { floodPage, measureFlood } from './bench/flood.mjs';
 import { forwardPage, measureForward } from './bench/forward.mjs';
 import { killsPage, measureKills } from './bench/kills.mjs';
 import { measureRecorder, recorderPage } from './bench/recorder.mjs';
-import { sessionPage } from './bench/session.mjs';
+import { sessionPage, voicesPage } from './bench/session.mjs';
 
 const root = resolve(import.meta.dirname, '..');
 const kept = join(root, 'tests/out/bench');
 mkdirSync(kept, { recursive: true });
 
 /** Runs one measured test of the browser and reads what it wrote. */
-function measureInBrowser(test, figures) {
+function measureInBrowser(test, figures, more = {}) {
   const run = spawnSync('npx', ['playwright', 'test', '--config', 'bench.config.ts', test], {
     cwd: join(root, 'tests/browser'),
-    env: { ...process.env, LOTSE_BENCH_MINUTES: process.env.LOTSE_BENCH_MINUTES ?? '30' },
+    env: { ...process.env, LOTSE_BENCH_MINUTES: process.env.LOTSE_BENCH_MINUTES ?? '30', ...more },
     stdio: 'inherit',
   });
   if (run.status !== 0) throw new Error(`${test} could not be measured`);
   return JSON.parse(readFileSync(join(root, figures), 'utf8'));
 }
+
+/** One session for each way in which a quartz may be off. */
+const measureVoices = () =>
+  ['100', '-100'].map((ppm) =>
+    measureInBrowser('browser/bench.ts', 'tests/out/session/figures.json', { LOTSE_BENCH_PPM: ppm, LOTSE_BENCH_TALKS: '1', LOTSE_BENCH_MARKS: '0', LOTSE_BENCH_SEEKS: '0' }),
+  );
 
 const parts = {
   forward: [() => measureForward(root, Number(process.env.LOTSE_BENCH_ROUNDS ?? 5)), forwardPage],
@@ -39,6 +45,7 @@ const parts = {
   capacity: [() => measureCapacity(root), capacityPage],
   flood: [() => measureFlood(root), floodPage],
   session: [() => measureInBrowser('browser/bench.ts', 'tests/out/session/figures.json'), sessionPage],
+  voices: [measureVoices, voicesPage],
   kills: [() => measureKills(root), killsPage],
   drawing: [() => measureInBrowser('browser/bench-drawing.ts', 'tests/out/bench/drawing.json'), drawingPage],
 };

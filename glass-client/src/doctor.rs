@@ -4,7 +4,6 @@
 //! Never: changes anything but a file it writes and removes to try a folder. Elsewhere: media ports; only a call knows them.
 
 use std::{
-    io::Write as _,
     path::Path,
     sync::{
         Arc,
@@ -13,7 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use lotse_trust::Facts;
+use lotse_operations::doctor::{self, Finding, Printer, clock, failed, fine, wrong};
 
 use crate::{
     capture::{self, Outlets, encoders},
@@ -30,52 +29,14 @@ use crate::{
 
 /// How long sources may take to deliver.
 const TRIAL: Duration = Duration::from_millis(1_500);
-/// A clock before this build is wrong: 1 January 2026, seconds since 1970.
-const BUILT: u64 = 1_767_225_600;
-/// Seconds: beyond this, certificates and the order of a log suffer. The server's answer gives whole seconds.
-const CLOCK_PLAY: i64 = 5;
-/// Fewer days are soon over.
-const FEW_DAYS: i64 = 7;
 /// Of full scale 32768: a quiet room gives more, a muted microphone gives zeros.
 const SILENT: i32 = 2;
 
-/// One thing looked at, in both languages.
-struct Finding {
-    what: &'static str,
-    ok: bool,
-    en: String,
-    de: String,
-}
-
-fn fine(what: &'static str, en: impl Into<String>, de: impl Into<String>) -> Finding {
-    Finding { what, ok: true, en: en.into(), de: de.into() }
-}
-
-fn wrong(what: &'static str, en: impl Into<String>, de: impl Into<String>) -> Finding {
-    Finding { what, ok: false, en: en.into(), de: de.into() }
-}
-
-/// A sentence of the program, which has it in English alone.
-fn failed(what: &'static str, e: &dyn std::fmt::Display) -> Finding {
-    wrong(what, e.to_string(), format!("{e} (Meldung des Programms, englisch)"))
-}
-
 /// Prints a line per finding; `as_json`: an object. `false` if one needs mending.
 pub async fn check(config: &Config, as_json: bool) -> bool {
-    let language = language(config, |name| std::env::var(name).ok());
-    let mut well = true;
-    let mut say = |finding: Finding| {
-        well &= finding.ok;
-        let text = if language == Language::De { &finding.de } else { &finding.en };
-        let line = if as_json {
-            serde_json::json!({ "kind": "doctor", "what": finding.what, "ok": finding.ok, "found": text }).to_string()
-        } else {
-            let mark = language.t(if finding.ok { "ok" } else { "FEHLER" }, if finding.ok { "ok" } else { "NOT OK" });
-            format!("{mark:<8}{:<13}{text}", finding.what)
-        };
-        // A closed pipe: nobody reads the rest.
-        let _ = writeln!(std::io::stdout(), "{line}");
-    };
+    let german = language(config, |name| std::env::var(name).ok()) == Language::De;
+    let mut printer = Printer::new(german, as_json);
+    let mut say = |finding: Finding| printer.say(&finding);
     let profile = Profile::load(&config.device.profile);
     say(match &profile {
         Ok(p) => fine("profile", p.name.clone(), p.name.clone()),
@@ -106,16 +67,13 @@ pub async fn check(config: &Config, as_json: bool) -> bool {
     });
     found.into_iter().for_each(&mut say);
     say(speaker(config).await);
-    for finding in server(config, identity).await {
-        say(finding);
-    }
-    well
+    server(config, identity).await.into_iter().for_each(&mut say);
+    printer.well
 }
 
 /// That of the display; German also where the system speaks German.
 fn language(config: &Config, env: impl Fn(&str) -> Option<String>) -> Language {
-    let said = ["LC_ALL", "LC_MESSAGES", "LANG"].iter().find_map(|name| env(name).filter(|v| !v.is_empty()));
-    if said.is_some_and(|v| v.starts_with("de")) { Language::De } else { config.hud.language }
+    if doctor::german(env) { Language::De } else { config.hud.language }
 }
 
 fn disk(dir: &Path) -> Finding {
@@ -283,19 +241,8 @@ fn display(name: &str) -> Finding {
         return finding;
     }
     let address = name.strip_prefix("web:").unwrap_or(name);
-    match std::net::TcpListener::bind(address) {
-        Ok(_) => fine("display", format!("{address} is free"), format!("{address} ist frei")),
-        Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => fine(
-            "display",
-            format!("{address} is in use: fine if that is lotse-glass itself"),
-            format!("{address} ist belegt: richtig, falls das lotse-glass selbst ist"),
-        ),
-        Err(e) => wrong(
-            "display",
-            format!("{address}: {e}. Choose an address of this machine in [hud] displays"),
-            format!("{address}: {e}. In [hud] displays eine Adresse dieses Geräts wählen"),
-        ),
-    }
+    let bound = std::net::TcpListener::bind(address).map(drop);
+    doctor::listens("display", bound, &address, "lotse-glass", "[hud] displays", "Geräts")
 }
 
 async fn speaker(config: &Config) -> Finding {
@@ -337,74 +284,17 @@ async fn server(config: &Config, identity: Result<Arc<Identity>, GlassError>) ->
         Err(e) => (failed("server", &e), None),
     };
     let mut found = vec![answer, clock(SystemTime::now(), date)];
-    if let Some(rest) = url.strip_prefix("https://") {
-        let authority = rest.split('/').next().unwrap_or_default();
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, port.parse().unwrap_or(443)),
-            _ => (authority, 443),
-        };
-        let pin = pin(config, &identity).ok().flatten();
-        // What is wrong with it was said by "server" above.
-        if let Ok(seen) = lotse_trust::look_at(host, port, pin).await
-            && let (Some(facts), None) = (seen.facts, seen.fault)
-        {
-            found.push(certificate(&facts));
-        }
+    let pin = pin(config, &identity).ok().flatten();
+    // What is wrong with it was said by "server" above.
+    if let Some(facts) = lotse_trust::sound_facts(url, pin).await {
+        found.push(doctor::certificate(facts.days_left(SystemTime::now()), &facts.names));
     }
     found
-}
-
-fn certificate(facts: &Facts) -> Finding {
-    let (days, names) = (facts.days_left(SystemTime::now()), facts.names.join(", "));
-    if days < FEW_DAYS {
-        return wrong(
-            "certificate",
-            format!("runs out in {days} days. Tell the server's administrator"),
-            format!("läuft in {days} Tagen ab. Die Administration des Servers verständigen"),
-        );
-    }
-    fine("certificate", format!("for {names}, {days} days left"), format!("für {names}, noch {days} Tage gültig"))
-}
-
-/// Against common sense, and against the server where it answered.
-fn clock(now: SystemTime, server: Option<i64>) -> Finding {
-    let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    if seconds < BUILT {
-        return wrong(
-            "clock",
-            "is years behind: certificates and logins will fail. Set it, and let the system keep it by NTP",
-            "geht Jahre nach: Zertifikate und Anmeldungen schlagen fehl. Stellen, und per NTP stellen lassen",
-        );
-    }
-    let Some(server) = server else { return fine("clock", "is plausible", "ist plausibel") };
-    let off = seconds as i64 - server;
-    if off.abs() > CLOCK_PLAY {
-        return wrong(
-            "clock",
-            format!("differs from the server's by {off} s. Let both be set by NTP: timedatectl set-ntp true"),
-            format!("weicht um {off} s von der des Servers ab. Beide per NTP stellen lassen: timedatectl set-ntp true"),
-        );
-    }
-    fine("clock", "agrees with the server's", "stimmt mit der des Servers überein")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn at(seconds: u64) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn a_clock_is_judged_by_the_server_and_by_common_sense() {
-        assert!(!clock(at(1_000), None).ok, "1970");
-        assert!(clock(at(BUILT + 9), None).ok);
-        let server = BUILT as i64 + 1_000;
-        assert!(clock(at(BUILT + 1_003), Some(server)).ok);
-        let late = clock(at(BUILT + 940), Some(server));
-        assert!(!late.ok && late.en.contains("-60 s") && late.de.contains("NTP"), "{}", late.en);
-    }
 
     #[test]
     fn a_microphone_without_sound_and_a_muted_one_are_told_apart() {

@@ -3,21 +3,15 @@
 //! One line per finding, `ok` or `NOT OK` with the next step, in German or English; `--json` gives the same to machines.
 //! Works beside a running server and without one. Never: changes anything but a file it writes and removes to try a disk.
 
-use std::{
-    io::Write as _,
-    net::SocketAddr,
-    path::Path,
-    time::{Duration, Instant, SystemTime},
-};
+use std::{net::SocketAddr, time::SystemTime};
 
+use lotse_operations::doctor::{Disk, Finding, Printer, certificate_is_fine, clock, failed, fine, listens, wrong};
 use lotse_protocol::id::CaseId;
 use lotse_trust::{Facts, look_at};
-use serde_json::json;
 use sqlx::Row as _;
 
 use crate::{
     acme,
-    admin::print,
     config::{Config, TlsFrom},
     error::Error,
     reach::language,
@@ -26,172 +20,45 @@ use crate::{
     tls,
 };
 
-/// Less than this and a day of sealed items may not fit, bytes: 2 GiB.
-const LITTLE: u64 = 2 << 30;
-/// Written to see how fast the disk is; events are flushed one by one, so it must not take seconds.
-const TRIAL: usize = 8 << 20;
-const SLOW: Duration = Duration::from_secs(4);
+const DISK: Disk = Disk {
+    program: "lotse-server",
+    // Less than this and a day of sealed items may not fit: 2 GiB.
+    little: 2 << 30,
+    slow_en: "Marks and messages will lag",
+    slow_de: "Markierungen und Nachrichten hinken nach",
+};
 /// Fewer days on a certificate that nobody renews by itself.
 const FEW_DAYS: i64 = 14;
-/// A clock before this build is wrong: 1 January 2026, seconds since 1970.
-const BUILT: u64 = 1_767_225_600;
 const STUN_PORT_DEFAULT: u16 = 3478;
 
-/// What was found, in both languages; `remedy` is empty when all is well.
-struct Finding {
-    what: &'static str,
-    ok: bool,
-    en: String,
-    de: String,
-}
-
-fn fine(what: &'static str, en: impl Into<String>, de: impl Into<String>) -> Finding {
-    Finding { what, ok: true, en: en.into(), de: de.into() }
-}
-
-fn wrong(what: &'static str, en: impl Into<String>, de: impl Into<String>) -> Finding {
-    Finding { what, ok: false, en: en.into(), de: de.into() }
-}
-
 /// Prints all findings. `false`: something must be mended.
-pub async fn run(config: &Config, as_json: bool) -> Result<bool, Error> {
-    let language = language();
-    let mut well = true;
-    let mut say = |finding: Finding| -> Result<(), Error> {
-        well &= finding.ok;
-        let text = if language == Language::De { &finding.de } else { &finding.en };
-        if as_json {
-            return print(&json!({ "kind": "doctor", "what": finding.what, "ok": finding.ok, "found": text }));
-        }
-        let mark = match (finding.ok, language) {
-            (true, _) => "ok      ",
-            (false, Language::En) => "NOT OK  ",
-            (false, Language::De) => "FEHLER  ",
-        };
-        writeln!(std::io::stdout(), "{mark}{:<14}{text}", finding.what).map_err(Error::from)
-    };
-    say(clock(SystemTime::now()))?;
-    say(disk(&config.data.dir))?;
-    for finding in stored_things(config).await {
-        say(finding)?;
-    }
-    let running = tokio::net::TcpListener::bind(config.http.listen).await.err();
-    say(match &running {
-        None => fine("http", format!("{} is free", config.http.listen), format!("{} ist frei", config.http.listen)),
-        Some(e) if e.kind() == std::io::ErrorKind::AddrInUse => fine(
-            "http",
-            format!("{} is in use: fine if that is lotse-server itself", config.http.listen),
-            format!("{} ist belegt: richtig, falls das lotse-server selbst ist", config.http.listen),
-        ),
-        Some(e) => wrong(
-            "http",
-            format!("{}: {e}. Choose an address of this machine in http.listen", config.http.listen),
-            format!("{}: {e}. In http.listen eine Adresse dieses Rechners wählen", config.http.listen),
-        ),
-    })?;
-    let runs = running.is_some();
-    for finding in certificate(config, runs).await {
-        say(finding)?;
-    }
+pub async fn run(config: &Config, as_json: bool) -> bool {
+    let mut printer = Printer::new(language() == Language::De, as_json);
+    printer.say(&clock(SystemTime::now(), None));
+    printer.say(&DISK.look_at(&config.data.dir));
+    let mut say = |findings: Vec<Finding>| findings.iter().for_each(|finding| printer.say(finding));
+    say(stored_things(config).await);
+    let bound = tokio::net::TcpListener::bind(config.http.listen).await.map(drop);
+    let runs = bound.is_err();
+    say(vec![listens("http", bound, &config.http.listen, "lotse-server", "http.listen", "Rechners")]);
+    say(certificate(config, runs).await);
     if config.tls.from == TlsFrom::Acme {
         let directory = &config.tls.acme_directory;
-        say(match acme::ask(directory).await {
+        say(vec![match acme::ask(directory).await {
             Ok(()) => fine("acme", format!("{directory} answers"), format!("{directory} antwortet")),
             Err((en, de)) => wrong("acme", en, de),
-        })?;
+        }]);
     }
-    for finding in media(config, runs).await {
-        say(finding)?;
-    }
-    for finding in relays(config).await {
-        say(finding)?;
-    }
-    Ok(well)
-}
-
-fn clock(now: SystemTime) -> Finding {
-    let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    if seconds < BUILT {
-        return wrong(
-            "clock",
-            "is years behind: certificates and logins will fail. Set it, and let the system keep it by NTP",
-            "geht Jahre nach: Zertifikate und Anmeldungen schlagen fehl. Stellen, und per NTP stellen lassen",
-        );
-    }
-    fine("clock", "is plausible", "ist plausibel")
-}
-
-/// Space, and how long a flushed write takes.
-fn disk(dir: &Path) -> Finding {
-    let shown = dir.display();
-    let tried = (|| {
-        std::fs::create_dir_all(dir)?;
-        let probe = dir.join(".doctor");
-        let begin = Instant::now();
-        let written = std::fs::File::create(&probe).and_then(|mut file| {
-            file.write_all(&vec![0x5a; TRIAL])?;
-            file.sync_all()
-        });
-        // Removed even when it could not be filled.
-        let _ = std::fs::remove_file(&probe);
-        written?;
-        Ok((begin.elapsed(), free(dir)?))
-    })();
-    match tried {
-        Err(e) => {
-            let e: std::io::Error = e;
-            wrong(
-                "disk",
-                format!("{shown}: {e}. Give the folder to the user lotse-server runs as, and free space there"),
-                format!("{shown}: {e}. Den Ordner dem Benutzer von lotse-server geben und dort Platz schaffen"),
-            )
-        }
-        Ok((_, free)) if free < LITTLE => wrong(
-            "disk",
-            format!("{shown} has only {} MiB free. Make room, or move [data] dir", free >> 20),
-            format!("{shown} hat nur {} MiB frei. Platz schaffen oder [data] dir verlegen", free >> 20),
-        ),
-        Ok((took, _)) if took > SLOW => wrong(
-            "disk",
-            format!(
-                "{shown}: 8 MiB took {:.1} s to be safe. Marks and messages will lag: use a faster disk",
-                took.as_secs_f64()
-            ),
-            format!(
-                "{shown}: 8 MiB brauchten {:.1} s. Markierungen und Nachrichten hinken nach: schnellere Platte nehmen",
-                took.as_secs_f64()
-            ),
-        ),
-        Ok((took, free)) => {
-            let speed = TRIAL as f64 / took.as_secs_f64().max(1e-6) / 1e6;
-            let (gib, speed) = (free >> 30, speed.round());
-            fine(
-                "disk",
-                format!("{shown}: {gib} GiB free, {speed} MB/s"),
-                format!("{shown}: {gib} GiB frei, {speed} MB/s"),
-            )
-        }
-    }
-}
-
-fn free(dir: &Path) -> std::io::Result<u64> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let path = std::ffi::CString::new(dir.as_os_str().as_bytes())?;
-    let mut stat = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
-    // SAFETY: `path` is a C string and `stat` a place for the answer, both alive during the call.
-    if unsafe { libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) } != 0 {
-        return Err(std::io::Error::last_os_error());
-    }
-    // SAFETY: the call succeeded, so all fields were written.
-    let stat = unsafe { stat.assume_init() };
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    say(media(config, runs).await);
+    say(relays(config).await);
+    printer.well
 }
 
 /// Keys, database, and every log. The first thing that is broken ends this part: what follows would only repeat it.
 async fn stored_things(config: &Config) -> Vec<Finding> {
     let mut found = Vec::new();
     if let Err(e) = look_into(config, &mut found).await {
-        found.push(wrong("data", e.to_string(), format!("{e} (Meldung des Programms, englisch)")));
+        found.push(failed("data", &e));
     }
     found
 }
@@ -235,7 +102,7 @@ async fn certificate(config: &Config, runs: bool) -> Vec<Finding> {
     let port = rest.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(443);
     let published = match tls::published(config) {
         Ok(published) => published,
-        Err(e) => return vec![wrong("certificate", e.to_string(), format!("{e} (Meldung des Programms, englisch)"))],
+        Err(e) => return vec![failed("certificate", &e)],
     };
     let kept = if config.tls.from == TlsFrom::Acme { acme::kept(config).await } else { None };
     if config.tls.from == TlsFrom::Acme && kept.is_none() {
@@ -322,7 +189,7 @@ fn judge(facts: &Facts, host: &str, from: TlsFrom) -> Finding {
             format!("läuft in {days} Tagen ab. Erneuern; neue Dateien werden von selbst übernommen"),
         );
     }
-    fine("certificate", format!("for {names}, {days} days left"), format!("für {names}, noch {days} Tage gültig"))
+    certificate_is_fine(days, &facts.names)
 }
 
 /// Each media port, asked by its public address.

@@ -21,11 +21,7 @@ pub fn tell(config: &Config) -> Result<(), Error> {
 
 /// By `LC_ALL`, `LC_MESSAGES`, `LANG`, whichever speaks first.
 pub fn language() -> Language {
-    let said = ["LC_ALL", "LC_MESSAGES", "LANG"].iter().filter_map(|name| std::env::var(name).ok());
-    said.into_iter()
-        .find(|value| !value.is_empty())
-        .map(|value| Language::of(&value[..value.len().min(2)]))
-        .unwrap_or_default()
+    if lotse_operations::doctor::german(|name| std::env::var(name).ok()) { Language::De } else { Language::En }
 }
 
 fn words(url: &str, fingerprint: Option<&str>, language: Language) -> String {

@@ -172,6 +172,9 @@ codes! {
     ServerStops 503 "server_stops"
         "The server is stopping, to be restarted or updated. Nothing is lost; the page connects again by itself."
         "Der Server hält an, für einen Neustart oder ein Update. Nichts geht verloren; die Seite verbindet sich von selbst wieder.";
+    TooManyOpen 429 "too_many_open"
+        "More than {} cases cannot be open on one connection. Close one, then open this one."
+        "Mehr als {} Fälle können auf einer Verbindung nicht offen sein. Bitte einen schließen, dann diesen öffnen.";
     Busy 503 "busy"
         "The server has more to do than it can hold. Try again in a few seconds."
         "Der Server hat gerade zu viel zu tun. Bitte in ein paar Sekunden noch einmal versuchen.";

@@ -28,6 +28,10 @@ pub mod reader;
 pub mod registers;
 pub mod schema;
 
+/// How long a write waits while another program has the database locked: twice what a sync of a slow disk takes, and little enough
+/// that whoever waits for an answer still sits before the screen. Then it is refused in words, and said again by whoever asked.
+pub const LOCK_WAIT: Duration = Duration::from_secs(4);
+
 /// The data folder, open.
 #[derive(Clone)]
 pub struct Store {
@@ -57,7 +61,7 @@ impl Store {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(10));
+            .busy_timeout(LOCK_WAIT);
         // 8: one writer and a handful of readers; SQLite has one writer anyway.
         let pool = SqlitePoolOptions::new()
             .max_connections(8)

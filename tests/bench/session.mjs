@@ -6,7 +6,8 @@ const ms = (v) => (Math.abs(v) < 10 ? v.toFixed(1) : Math.round(v).toString());
 const row = (name, s, unit = ms) => (s ? `| ${name} | ${s.n} | ${unit(s.min)} | ${unit(s.p50)} | ${unit(s.p95)} | ${unit(s.max)} |` : `| ${name} | 0 | | | | |`);
 
 export function sessionPage(s) {
-  const [first, last] = s.usage;
+  const [first, middle, last] = s.usage;
+  const parts = (of) => of.map((p) => (p === undefined || p === null ? '–' : ms(p))).join(', ');
   const cpu = (name) => ((100 * (last[name].cpu_s - first[name].cpu_s)) / ((last[name].at_ms - first[name].at_ms) / 1000)).toFixed(0);
   const kept = Object.values(s.browser);
   const video = kept.find((k) => k.framesDecoded);
@@ -42,7 +43,7 @@ How each was measured, and how far it may be off:
   took for server time was off by ${ms(s.clock.page_error.min)} to ${ms(s.clock.page_error.max)} ms (checked with \`Date.now\`, which has whole milliseconds), the glasses by ${s.clock.glasses_error.min.toFixed(2)} to ${s.clock.glasses_error.max.toFixed(2)} ms; the track announces ${s.clock.announced.toFixed(2)} ms. RTP time by the announced
   \`rtp_base\` and \`start_us\` against the sender reports that the archive kept: ${s.clock.mapping.min.toFixed(3)} to ${s.clock.mapping.max.toFixed(3)} ms (n = ${s.clock.mapping.n}).
 - **Capture → painted.** From the instant at which the clip hands a picture to the encoder (as its RTP time says) to \`expectedDisplayTime\` of \`requestVideoFrameCallback\`, for every picture that the
-  page's \`window.lotse.painted()\` kept. Exposure before it and a display after it are not in it. Medians of the six sixths of the session: ${s.glass_to_glass_parts.map((p) => ms(p)).join(', ')} ms.
+  page's \`window.lotse.painted()\` kept. Exposure before it and a display after it are not in it. Medians of the six sixths of the session: ${parts(s.glass_to_glass_parts)} ms.
 - **Enter → presented.** From the key's event time to \`at_us\` of the line in hud.jsonl that shows this instruction. In between: compressing and uploading the Snapshot, the commit with its fsync,
   fan-out, decoding the frame from the ring, drawing. The expert draws one stroke; DONE is said after each.
 - **Marks.** Pen down freezes; the bar code is read from the frozen picture before Enter. After the session the committed FrameId's RTP time is looked up in the downloaded bundle: \`frame_ticks\` of the
@@ -53,16 +54,35 @@ How each was measured, and how far it may be off:
   page plays gives each block of 10 ms with the moment at which the player took it; to that is added what Chromium says that its output takes, ${ms(s.output_latency_ms)} ms (a null device: this machine has no sound card).
   For the picture against the sound, the flash of the same clap. A round of the clip's sound need not be as long as one of its
   picture, so a click may be captured a little off its flash (measured: ${s.source_skew ? `${ms(s.source_skew.min)} to ${ms(s.source_skew.max)} ms` : '?'}); both are timed by themselves, so the figures are free of it.
+  The picture is not held back for the sound: it is shown as soon as it is decoded. Medians of the difference in the six sixths of the session: ${parts(s.skew_parts)} ms.
 - **Seek.** As manager, in the recording of this session, at random places where something was recorded; from the pointer's event time to \`expectedDisplayTime\` of the first picture whose media time lies in the frame that the archive's
   \`frame_ticks\` have there. Its bar code is compared with the decoded fragment's.
 
 The glasses captured ${s.frames.captured} pictures since their start and encoded ${s.frames.encoded}; the archive holds ${s.recorded} in ${s.segments} fragments of all tracks. The page decoded ${video?.framesDecoded ?? '?'}, dropped ${video?.framesDropped ?? '?'}, froze ${video?.freezeCount ?? '?'} times
 (${sec(video?.totalFreezesDuration ?? 0)} s in all); on average a picture waited ${video ? buffered(video) : '?'} ms in the jitter buffer and the voice ${voice ? buffered(voice) : '?'} ms.
 
-| program | CPU, % of a core | memory at first, MB | at the end, MB |
+| program | CPU, % of a core | memory at first, in the middle, at the end, MB | descriptors |
 |---|---|---|---|
 ${Object.keys(first)
-  .map((name) => `| ${name} | ${cpu(name)} | ${first[name].rss_mb.toFixed(0)} | ${last[name].rss_mb.toFixed(0)} |`)
+  .map((name) => {
+    const all = [first, middle, last].map((u) => u[name]);
+    return `| ${name} | ${cpu(name)} | ${all.map((u) => u.rss_mb.toFixed(0)).join(', ')} | ${all.map((u) => u.descriptors).join(', ')} |`;
+  })
   .join('\n')}
+`;
+}
+
+/** `runs`: one of each quartz. */
+export function voicesPage(runs) {
+  const line = (s) =>
+    `| ${s.ppm > 0 ? '+' : ''}${s.ppm} | ${s.at} | ${s.load[0].toFixed(1)} | ${s.claps.heard} of ${s.claps.n} | ${['min', 'p50', 'p95', 'max'].map((k) => ms(s.mouth_to_ear[k])).join(' | ')} | ${['p50', 'p95'].map((k) => ms(s.glass_to_glass[k])).join(' / ')} |`;
+  return `## Three voices, and a quartz that is off
+
+As above for ${runs.map((s) => s.minutes.toFixed(1)).join(' and ')} min, with a second expert who stays and talks without a pause: technician and two experts, three voices. All clocks of the glasses run fast or slow by so many parts in a million
+(\`LOTSE_CLOCK_PPM\` of \`tests/faults\`); the machine's own clock is the true one. Repeat: \`node tests/bench.mjs voices\`.
+
+| ppm | UTC | load before | claps heard | mouth → ear, ms: min | p50 | p95 | max | capture → painted, p50 / p95 |
+|---|---|---|---|---|---|---|---|---|
+${runs.map(line).join('\n')}
 `;
 }

@@ -5,6 +5,7 @@
  * Owns: what happens when. Writes what was watched, then the figures, into tests/out/session; `--grep figures` computes
  * them once more. Never: asserts a figure. Elsewhere: watching and computing (`bench/`), the page (`tests/bench.mjs`).
  */
+import { execFileSync } from 'node:child_process';
 import { copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
@@ -18,13 +19,17 @@ import { type Seek, seeker } from './bench/seek.ts';
 import { type Usage, usageOf } from './bench/usage.ts';
 import { Watch, numberOn } from './bench/watch.ts';
 import { download, endSession, openBrowser, takeCall } from './people.ts';
-import { Programs, root } from './programs.ts';
+import { Programs, binaries, root } from './programs.ts';
 
 const minutes = Number(process.env['LOTSE_BENCH_MINUTES'] ?? 30);
 /** As many as a session of 30 minutes has; a short one has fewer, unless it is told otherwise. */
 const MARKS = Number(process.env['LOTSE_BENCH_MARKS'] ?? Math.min(200, Math.floor(minutes * 10)));
 const JOINS = Number(process.env['LOTSE_BENCH_JOINS'] ?? Math.min(20, Math.max(2, Math.floor(minutes * 0.7))));
 const SEEKS = Number(process.env['LOTSE_BENCH_SEEKS'] ?? Math.min(100, Math.floor(minutes * 10)));
+/** How far the quartz of the glasses is off, parts in a million. */
+const PPM = Number(process.env['LOTSE_BENCH_PPM'] ?? 0);
+/** The second expert stays and talks, instead of coming and going: with the first one three voices. */
+const TALKS = process.env['LOTSE_BENCH_TALKS'] === '1';
 /** The page keeps 300 pictures, 12 s. */
 const COLLECT_MS = 4_000;
 const TITLE = 'Mechanical seal leaks';
@@ -43,9 +48,10 @@ test(`a session of ${minutes} min`, async () => {
   const pages = join(out, 'pages');
   cpSync(join(root, 'web-expert/dist'), pages, { recursive: true });
   process.env['LOTSE_PAGES'] = pages;
-  programs = await Programs.start(['helmet-1']);
+  const clock = { LD_PRELOAD: join(binaries, 'liblotse_faults.so'), LOTSE_CLOCK_PPM: String(PPM) };
+  programs = await Programs.start(['helmet-1'], PPM ? clock : {});
   try {
-    browser = await openBrowser();
+    browser = await openBrowser(TALKS ? [`--use-file-for-fake-audio-capture=${speech()}`] : []);
     const watched = await session();
     // Kept before anything else can fail.
     writeFileSync(watchedFile, JSON.stringify(watched));
@@ -86,6 +92,12 @@ async function session(): Promise<Watched> {
     await Watch.on(page);
   });
 
+  if (TALKS) {
+    await second.goto(live);
+    await answer(second).click();
+    await expect.poll(() => numberOn(second.getByTestId('live-video')).catch(() => null)).not.toBeNull();
+    await recording(expert);
+  }
   const marks: Mark[] = [];
   const joins: Join[] = [];
   const offsets: number[] = [];
@@ -96,7 +108,7 @@ async function session(): Promise<Watched> {
     Array.from({ length: n }, (_, i) => ({ at: 5_000 + ((length - 15_000) * (i + 0.5)) / n, what }));
   const plan = [
     ...evenly(MARKS, async () => marks.push(await mark(expert, watch, marks, random))),
-    ...evenly(JOINS, async () => {
+    ...evenly(TALKS ? 0 : JOINS, async () => {
       joins.push(await join2(second, live));
       await recording(expert);
     }),
@@ -131,6 +143,7 @@ async function session(): Promise<Watched> {
   return {
     at: new Date().toISOString().slice(0, 16).replace('T', ' '),
     lasted_s,
+    ppm: PPM,
     load: [load, loadavg()[1]!],
     frames,
     stats,
@@ -215,6 +228,15 @@ async function join2(page: Page, live: string): Promise<Join> {
   await page.waitForTimeout(1_000);
   await page.goto(`${programs.url}/cases`);
   return { open_ms: Number(open_ms), picture_ms };
+}
+
+/** What the experts say: words without a pause as long as the one before a clap, and never as loud. */
+function speech(): string {
+  const [words, file] = [join(out, 'words.wav'), join(out, 'speech.wav')];
+  const text = 'Please open the valve slowly and tell me what the gauge shows, then close it again and wait until the pump has stopped. ';
+  execFileSync('espeak-ng', ['-v', 'en-gb', '-s', '150', '-w', words, text.repeat(4)]);
+  execFileSync('ffmpeg', ['-v', 'error', '-y', '-i', words, '-af', 'volume=0.15', '-ac', '1', '-ar', '48000', file]);
+  return file;
 }
 
 const recording = (page: Page) => expect(page.getByTestId('recording-pill')).toHaveText(/Recording \d/);

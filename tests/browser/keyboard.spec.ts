@@ -4,36 +4,24 @@
  *
  * Elsewhere: the same story with every person (`story.spec.ts`).
  */
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { type Browser, type Locator, type Page, expect, test } from '@playwright/test';
+import { type Locator, type Page, expect, test } from '@playwright/test';
 
 import { numberOnDisplay } from './bench/archive.ts';
 import { violations } from './checks.ts';
-import { newPage, openBrowser } from './people.ts';
+import { newPage } from './people.ts';
 import { frameNumber, spec } from './pictures.ts';
-import { Programs, root } from './programs.ts';
+import { folderFor, onStage } from './stage.ts';
 
-const pictures = join(root, 'tests/out/keyboard');
+const pictures = folderFor('keyboard');
 /** The longest way with Tab on any page; a lost focus ends here and not never. */
 const MAX_TABS = 120;
 
-let programs: Programs;
-let browser: Browser;
-
-test.beforeAll(async () => {
-  mkdirSync(pictures, { recursive: true });
-  programs = await Programs.start(['helmet-1']);
-  browser = await openBrowser();
-});
-
-test.afterAll(async () => {
-  await browser?.close();
-  await programs?.stop();
-});
+const stage = onStage();
 
 test('an expert helps without touching a mouse', async () => {
+  const { programs, browser } = stage;
   const glasses = programs.glasses[0]!;
   const page = await newPage(browser);
   const faults: string[] = [];

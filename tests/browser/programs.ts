@@ -149,10 +149,12 @@ export class Programs {
   private constructor(
     readonly folder: string,
     private readonly helmets: readonly string[],
+    private readonly glassesEnv: Record<string, string>,
   ) {}
 
-  static async start(helmets: readonly string[] = ['helmet-1', 'helmet-2']): Promise<Programs> {
-    const programs = new Programs(mkdtempSync(join(tmpdir(), 'lotse-story-')), helmets);
+  /** `glassesEnv`: settings of the glasses besides. */
+  static async start(helmets: readonly string[] = ['helmet-1', 'helmet-2'], glassesEnv: Record<string, string> = {}): Promise<Programs> {
+    const programs = new Programs(mkdtempSync(join(tmpdir(), 'lotse-story-')), helmets, glassesEnv);
     try {
       await programs.startAll();
     } catch (e) {
@@ -211,6 +213,7 @@ export class Programs {
         LOTSE_CALL_ON_START: 'true',
         LOTSE_CALL_TITLE: i === 0 ? 'Mechanical seal leaks' : 'Rental bike loses its chain',
         LOTSE_CALL_ASSET: i === 0 ? 'p-204' : 'dock-12',
+        ...this.glassesEnv,
       });
       this.glasses.push(new Glasses(await program.start(), `http://127.0.0.1:${wear[i]}`, folder));
     }

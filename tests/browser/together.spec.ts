@@ -4,34 +4,22 @@
  *
  * Elsewhere: that any order of messages gives the same picture (`web-expert/src/board/sheets.test.ts`).
  */
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { type Browser, type Page, expect, test } from '@playwright/test';
+import { type Page, expect, test } from '@playwright/test';
 
 import { violations } from './checks.ts';
 import { numberOnDisplay } from './bench/archive.ts';
-import { draw, logIn, newPage, openBrowser, takeCall } from './people.ts';
+import { draw, logIn, newPage, takeCall } from './people.ts';
 import { frameNumber } from './pictures.ts';
-import { Programs, root } from './programs.ts';
+import { folderFor, onStage } from './stage.ts';
 
-const pictures = join(root, 'tests/out/together');
+const pictures = folderFor('together');
 
-let programs: Programs;
-let browser: Browser;
-
-test.beforeAll(async () => {
-  mkdirSync(pictures, { recursive: true });
-  programs = await Programs.start(['helmet-1']);
-  browser = await openBrowser();
-});
-
-test.afterAll(async () => {
-  await browser?.close();
-  await programs?.stop();
-});
+const stage = onStage();
 
 test('two experts mark one machine at the same time', async () => {
+  const { programs, browser } = stage;
   const glasses = programs.glasses[0]!;
   const faults: string[] = [];
   const person = async (user: string): Promise<Page> => {
@@ -102,6 +90,41 @@ test('two experts mark one machine at the same time', async () => {
     await anton.keyboard.press('Control+Shift+z');
     await expect(marks(anton)).toHaveCount(2);
     await expect(marks(second)).toHaveCount(2);
+  });
+
+  await test.step('the wheel and two fingers bring the picture nearer, and draw nothing', async () => {
+    const zoom = anton.getByTestId('zoom');
+    const box = (await anton.getByTestId('board').boundingBox())!;
+    const middle = { x: box.x + box.width / 2, y: box.y + box.height / 2 };
+    await anton.mouse.move(middle.x, middle.y);
+    for (let notch = 0; notch < 3; notch++) await anton.mouse.wheel(0, -140);
+    await expect(zoom).toHaveText('200 %');
+    await anton.mouse.wheel(0, 420);
+    await expect(zoom).toHaveText('100 %');
+    const hand = await anton.context().newCDPSession(anton);
+    const fingers = (apart: number) => [-1, 1].map((side, id) => ({ x: middle.x + (side * apart) / 2, y: middle.y, id }));
+    await hand.send('Input.dispatchTouchEvent', { type: 'touchStart', touchPoints: fingers(100).slice(0, 1) });
+    await hand.send('Input.dispatchTouchEvent', { type: 'touchStart', touchPoints: fingers(100) });
+    for (let apart = 110; apart <= 200; apart += 10) await hand.send('Input.dispatchTouchEvent', { type: 'touchMove', touchPoints: fingers(apart) });
+    await hand.send('Input.dispatchTouchEvent', { type: 'touchEnd', touchPoints: [] });
+    await expect(zoom).toHaveText('200 %');
+    await expect(marks(anton)).toHaveCount(2);
+    await expect(marks(second)).toHaveCount(2);
+    await anton.screenshot({ path: join(pictures, 'nearer.png') });
+    await anton.keyboard.press('0');
+    await expect(zoom).toHaveText('100 %');
+  });
+
+  await test.step('how a colleague’s line is stands beside their name', async () => {
+    const pill = anton.getByRole('listitem').filter({ hasText: name }).getByTitle(`Connection of ${name}`);
+    await expect(pill).toHaveText(/^\s*(Good|Weak|Bad)\s*$/);
+    await pill.click();
+    const more = anton.getByRole('dialog', { name: `Connection of ${name}` });
+    await expect(more).toContainText(/\d+ ms/);
+    await anton.screenshot({ path: join(pictures, 'colleagues-line.png') });
+    expect(await violations(anton)).toEqual([]);
+    await anton.keyboard.press('Escape');
+    await expect(more).toBeHidden();
   });
 
   await test.step('layers: theirs can be hidden, mine stay', async () => {

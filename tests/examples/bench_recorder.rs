@@ -12,15 +12,19 @@ use lotse_protocol::{
     id::{CaseId, SessionId},
     kind,
 };
-use lotse_tests::{Draft, Glasses, Person, World, disk, eventually, media::Leg, program::Usage};
+use lotse_tests::{
+    Draft, Glasses, Person, World,
+    call::{Call, PATIENCE, Part},
+    disk, eventually,
+    media::Leg,
+    program::Usage,
+};
 use serde_json::{Value, json};
 
-/// A cold start of encoder and call, or a hundred people coming in, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// After somebody came in: key frames, new lines and allocations are over.
 const SETTLES: Duration = Duration::from_secs(5);
 
-struct Call {
+struct Watched {
     world: World,
     glasses: Glasses,
     case: CaseId,
@@ -28,21 +32,12 @@ struct Call {
     viewers: Vec<(Person, Leg)>,
 }
 
-impl Call {
+impl Watched {
     async fn begin() -> Self {
         let world = World::seeded(81).await;
         let glasses = world.started_glasses("helmet-1").await;
-        let first = world.person("expert").await;
-        let waiting = first.call_waiting(|_| true).await;
-        let (case, session) = (waiting.summary.case, waiting.session);
-        first.take(case, session).await;
-        glasses.shows("consent").await;
-        glasses.say("YES_RECORD").await;
-        first.answer(case, session, kind::CONSENT_RECORD).await;
-        let leg = first.watch_media(case, session).await;
-        leg.connected().await;
-        first.event_within(case, kind::RECORDING_STARTED, PATIENCE, |_| true).await;
-        Self { world, glasses, case, session, viewers: vec![(first, leg)] }
+        let Call { expert, case, session, leg, .. } = Call::recorded(&world, &glasses, Part::Watches).await;
+        Self { world, glasses, case, session, viewers: vec![(expert, leg)] }
     }
 
     /// Until so many watch.
@@ -126,7 +121,7 @@ async fn main() {
     let viewers = words.next().unwrap_or_else(|| "1,100".into());
     let windows: usize = words.next().and_then(|word| word.parse().ok()).unwrap_or(3);
     let seconds = words.next().and_then(|word| word.parse().ok()).unwrap_or(30);
-    let mut call = Call::begin().await;
+    let mut call = Watched::begin().await;
     let mut runs = Vec::new();
     for count in viewers.split(',').filter_map(|word| word.parse().ok()) {
         call.grow(count).await;

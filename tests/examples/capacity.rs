@@ -18,7 +18,15 @@ use lotse_protocol::{
     kind,
     signal::TrackSource,
 };
-use lotse_tests::{Draft, Person, World, clip::Film, disk, eventually, media::Leg, person::fine, program::Usage};
+use lotse_tests::{
+    Draft, Person, World,
+    call::{self, Part},
+    clip::Film,
+    disk, eventually,
+    media::Leg,
+    person::fine,
+    program::Usage,
+};
 use serde_json::{Value, json};
 
 /// Hundreds of people come in, on a busy machine.
@@ -42,28 +50,19 @@ struct Call {
 async fn film() -> Film {
     let world = World::seeded(91).await;
     let glasses = world.started_glasses("helmet-1").await;
-    let expert = world.person("expert").await;
-    let waiting = expert.call_waiting(|_| true).await;
-    let (case, session) = (waiting.summary.case, waiting.session);
-    expert.take(case, session).await;
-    let leg = expert.connect_media(case, session, false).await;
-    glasses.shows("consent").await;
-    glasses.say("YES_RECORD").await;
-    expert.answer(case, session, kind::CONSENT_RECORD).await;
-    let owner = eventually("a picture", PATIENCE, async || {
-        let seen = leg.seen.lock().unwrap();
-        seen.lines.values().find(|(_, i)| i.source == TrackSource::Main).map(|(owner, _)| *owner)
-    })
-    .await;
+    let call = call::Call::recorded(&world, &glasses, Part::Listens).await;
+    call.sees(PATIENCE).await;
     tokio::time::sleep(FILM).await;
-    eventually("a film without a hole", PATIENCE, async || Film::of(&leg.packets(owner, TrackSource::Main))).await
+    eventually("a film without a hole", PATIENCE, async || {
+        Film::of(&call.leg.packets(call.technician, TrackSource::Main))
+    })
+    .await
 }
 
 async fn begin(world: &World, n: usize, experts: &[Arc<Person>]) -> Call {
     let device = format!("camera-{n}");
-    let out = world.admin(&["pairing-code", "technician", "--device", &device]).await;
-    let code: Value = out.lines().find_map(|l| serde_json::from_str(l).ok()).expect("a code");
-    let technician = Arc::new(Person::pair(&world.url, code["code"].as_str().unwrap(), &device).await);
+    let code = world.pairing_code(&device).await;
+    let technician = Arc::new(Person::pair(&world.url, &code, &device).await);
     let case = technician.new_case("p-204").await;
     let session = technician.call(case).await;
     technician.answer(case, session, kind::CONSENT_RECORD).await;

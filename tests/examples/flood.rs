@@ -20,11 +20,17 @@ use lotse_protocol::{
     id::{CaseId, EventId, SessionId},
     kind,
 };
-use lotse_tests::{Draft, Person, World, media::Leg, person::client, program::Usage, world::PASSWORD};
+use lotse_tests::{
+    Draft, Person, World,
+    call::{Call, PATIENCE, Part},
+    media::Leg,
+    person::client,
+    program::Usage,
+    world::PASSWORD,
+};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Ports that junk comes from.
 const STRANGERS: usize = 64;
 /// Handshakes of one session a second that count as its own load: everybody's at once.
@@ -37,7 +43,7 @@ struct Flood {
     made: AtomicUsize,
 }
 
-struct Call {
+struct Flooded {
     world: World,
     expert: Person,
     case: CaseId,
@@ -45,24 +51,15 @@ struct Call {
     leg: Leg,
 }
 
-async fn begin() -> (Call, lotse_tests::Glasses) {
+async fn begin() -> (Flooded, lotse_tests::Glasses) {
     let world = World::seeded(95).await;
     let glasses = world.started_glasses("helmet-1").await;
-    let expert = world.person("expert").await;
-    let waiting = expert.call_waiting(|_| true).await;
-    let (case, session) = (waiting.summary.case, waiting.session);
-    expert.take(case, session).await;
-    let leg = expert.watch_media(case, session).await;
-    glasses.shows("consent").await;
-    glasses.say("YES_RECORD").await;
-    expert.answer(case, session, kind::CONSENT_RECORD).await;
-    leg.connected().await;
-    expert.event_within(case, kind::RECORDING_STARTED, PATIENCE, |_| true).await;
+    let Call { expert, case, session, leg, .. } = Call::recorded(&world, &glasses, Part::Watches).await;
     expert.event_within(case, kind::SEGMENT, PATIENCE, |_| true).await;
-    (Call { world, expert, case, session, leg }, glasses)
+    (Flooded { world, expert, case, session, leg }, glasses)
 }
 
-impl Call {
+impl Flooded {
     fn ports(&self) -> Vec<u16> {
         self.world.server.ready["udp"].as_array().unwrap().iter().map(|p| p.as_u64().unwrap() as u16).collect()
     }

@@ -10,45 +10,14 @@ use std::{collections::HashMap, panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt as _;
 use lotse_payload::recording::SegmentPayload;
-use lotse_protocol::{
-    id::{CaseId, EventId, SessionId},
-    kind,
-    policy::Role,
+use lotse_protocol::{id::EventId, kind, policy::Role};
+use lotse_tests::{
+    Draft, World,
+    call::{Call, PATIENCE, Part},
+    eventually, person,
 };
-use lotse_tests::{Draft, Glasses, Person, World, eventually, media::Leg, person};
-use lotse_verify::report::Verdict;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
-
-/// A cold start of encoder and call on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-struct Call {
-    expert: Person,
-    case: CaseId,
-    session: SessionId,
-    leg: Leg,
-}
-
-/// The glasses' waiting call, taken and recorded.
-async fn take(world: &World, glasses: &Glasses) -> Call {
-    let expert = world.person("expert").await;
-    let waiting = expert.call_waiting(|_| true).await;
-    let (case, session) = (waiting.summary.case, waiting.session);
-    expert.take(case, session).await;
-    let leg = expert.connect_media(case, session, true).await;
-    glasses.shows("consent").await;
-    // Nobody answers as fast as this program: the archivist may not have joined yet, and then there is nobody to record.
-    eventually("the answer is taken", PATIENCE, async || {
-        glasses.try_say("YES_RECORD").await.starts_with("ok").then_some(())
-    })
-    .await;
-    expert.answer(case, session, kind::CONSENT_RECORD).await;
-    leg.connected().await;
-    expert.event_within(case, kind::RECORDING_STARTED, PATIENCE, |_| true).await;
-    expert.event_within(case, kind::SEGMENT, PATIENCE, |_| true).await;
-    Call { expert, case, session, leg }
-}
 
 /// Notes until the connection breaks or `time` is over; those that were acknowledged.
 async fn notes(call: &Call, time: Duration) -> Vec<EventId> {
@@ -79,7 +48,8 @@ async fn notes(call: &Call, time: Duration) -> Vec<EventId> {
 async fn kill(seed: u64, what: &str, after: Duration) -> (f64, usize, usize) {
     let mut world = World::seeded(seed).await;
     let mut glasses = world.started_glasses("helmet-1").await;
-    let mut call = take(&world, &glasses).await;
+    let mut call = Call::recorded(&world, &glasses, Part::Talks).await;
+    call.expert.event_within(call.case, kind::SEGMENT, PATIENCE, |_| true).await;
     let told = notes(&call, after).await;
     let killed_us = person::now_ms() * 1_000;
     match what {
@@ -115,23 +85,16 @@ async fn kill(seed: u64, what: &str, after: Duration) -> (f64, usize, usize) {
     let lost_notes = told.iter().filter(|id| !log.iter().any(|(f, _)| f.id == **id)).count();
     // Of the glasses' picture and voice, how far before the kill the last that is kept ends. The expert of this program is no product: its
     // voice keeps no pace on a busy machine.
-    let sessions = call.expert.sessions(call.case);
-    let people = &sessions.list.last().unwrap().participants;
-    let technician = *people.iter().find(|(_, p)| p.role == Role::Technician).unwrap().0;
     let mut ends = HashMap::new();
     for (fields, sent) in log.iter().filter(|(f, _)| f.kind == kind::SEGMENT) {
         let segment: SegmentPayload = call.expert.payload(call.case, fields, sent).await;
-        if fields.session == Some(call.session) && segment.owner == technician && segment.start_us < killed_us {
+        if fields.session == Some(call.session) && segment.owner == call.technician && segment.start_us < killed_us {
             let end = ends.entry(segment.info.track).or_insert(segment.end_us);
             *end = (*end).max(segment.end_us);
         }
     }
     let lost_us = ends.values().map(|end| killed_us - end).max().expect("something was kept").max(0);
-    let manager = world.person("manager").await;
-    let bundle = manager.bundle(call.case).await;
-    let fingerprint = world.server.ready["fingerprint"].as_str().unwrap().parse().unwrap();
-    let report = person::verify(&bundle, fingerprint);
-    assert_eq!(report.verdict(), Verdict::Authentic, "{}", report.to_text(lotse_verify::Language::En));
+    call.proven_bundle(&world).await;
     (lost_us as f64 / 1_000.0, told.len(), lost_notes)
 }
 

@@ -6,20 +6,15 @@
 //! that nobody took. The accounts are the demo's, so its keys and passwords protect nothing.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
-
-use lotse_payload::{
-    annotation::{Annotation, Colour, FrameConfidence, Instruction, Mark},
-    geometry::PictureCoord,
-    message::FileInfo,
+use lotse_payload::message::FileInfo;
+use lotse_protocol::{kind, signal::TrackSource};
+use lotse_tests::{
+    Draft, World,
+    call::{Call, PATIENCE, Part},
+    eventually, secs,
 };
-use lotse_protocol::{id::FrameId, kind, policy::Role, signal::TrackSource};
-use lotse_tests::{Draft, World, eventually, person, secs};
-use lotse_verify::report::Verdict;
 use serde_json::json;
 
-/// A cold start of encoder and call on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Above the limit of what travels inside a message, so that it becomes a file.
 const FILE_BYTES: usize = 70_000;
 
@@ -28,42 +23,16 @@ async fn main() {
     let out = std::env::args().nth(1).expect("the file to write");
     let mut world = World::seeded(1).await;
     let mut glasses = world.started_glasses("helmet-1").await;
-    let expert = world.person("expert").await;
-    let waiting = expert.call_waiting(|_| true).await;
-    let (case, session) = (waiting.summary.case, waiting.session);
-    expert.take(case, session).await;
-    let leg = expert.connect_media(case, session, true).await;
-    leg.connected().await;
-    glasses.shows("consent").await;
-    let s = expert.session_is(case, "the archivist comes", |s| s.participants.len() >= 3).await;
-    let technician = *s.participants.iter().find(|(_, p)| p.role == Role::Technician).unwrap().0;
-    glasses.say("YES_RECORD").await;
-    expert.answer(case, session, kind::CONSENT_RECORD).await;
-    expert.event_within(case, kind::RECORDING_STARTED, PATIENCE, |_| true).await;
+    let call = Call::recorded(&world, &glasses, Part::Talks).await;
+    let Call { expert, case, session, technician, leg } = &call;
+    let (case, session, technician) = (*case, *session, *technician);
     leg.speak(700.0, secs(2)).await;
 
     let newest = eventually("a picture", PATIENCE, async || {
         leg.packets(technician, TrackSource::Main).last().map(|p| u64::from(p.timestamp))
     })
     .await;
-    let info = leg.track(technician, TrackSource::Main).unwrap();
-    let instruction = Instruction {
-        frame: FrameId { track: info.track, rtp: newest },
-        confidence: FrameConfidence::Exact,
-        width: info.width,
-        height: info.height,
-        at_ms: person::now_ms(),
-        text: "Loosen this first".into(),
-        marks: vec![Annotation {
-            mark: Mark::Arrow {
-                tail: PictureCoord { x: 50_000, y: 20_000 },
-                tip: PictureCoord { x: 32_768, y: 32_768 },
-            },
-            colour: Colour::Yellow,
-            width: 600,
-        }],
-        replaces: None,
-    };
+    let instruction = call.arrow_on(newest);
     let draft = Draft::of(kind::INSTRUCTION).session(session).payload(&instruction);
     expert.commit(case, draft).await.unwrap();
     glasses.shows("instruction").await;
@@ -84,16 +53,12 @@ async fn main() {
         (log.iter().filter(|(f, _)| f.kind == kind::RECEIPT).count() >= 2).then_some(())
     })
     .await;
-    expert.commit(case, Draft::of(kind::SESSION_ENDED).session(session)).await.unwrap();
-    expert.event_within(case, kind::RECORDING_STOPPED, PATIENCE, |_| true).await;
+    call.end().await;
     let second = expert.new_case("dock-12").await;
     glasses.program.stop().await;
 
-    let manager = world.person("manager").await;
-    let bundle = manager.bundle(case).await;
+    let (_, report) = call.proven_bundle(&world).await;
     let fingerprint = world.server.ready["fingerprint"].as_str().unwrap().to_owned();
-    let report = person::verify(&bundle, fingerprint.parse().unwrap());
-    assert_eq!(report.verdict(), Verdict::Authentic, "{}", report.to_text(lotse_verify::Language::En));
     assert!(report.absent.is_empty());
     expert.event(case, kind::EXPORTED, |_| true).await;
     let log = expert.log(case);

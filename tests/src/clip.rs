@@ -33,6 +33,15 @@ pub fn number(grey: &[u8]) -> Option<u32> {
     fits.then(|| value(&bits[2..14]))
 }
 
+/// Where the clip began, in ticks of its pictures modulo its length, from a picture's RTP time and number: the same for every picture of
+/// one clock, or times lie.
+pub fn offset(rtp: u64, number: u64) -> u64 {
+    let length = u64::from(FRAMES) * TICKS;
+    // Half a frame is added so that rounding of running time to ticks cannot cross a border.
+    let start = (rtp + length * 8 - number * TICKS + TICKS / 2) % length;
+    start / TICKS
+}
+
 /// CRC-4, x^4 + x + 1, first value 0b1111.
 fn check(data: &[u32]) -> u32 {
     data.iter().fold(0b1111, |crc, bit| {

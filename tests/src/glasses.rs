@@ -75,8 +75,13 @@ impl GlassesSettings {
         self.with("LOTSE_SERVER_URL", &url)
     }
 
-    pub async fn start(mut self) -> Glasses {
-        self.program.start().await;
+    pub async fn start(self) -> Glasses {
+        let mut glasses = self.unstarted();
+        glasses.program.start().await;
+        glasses
+    }
+
+    pub fn unstarted(self) -> Glasses {
         Glasses { program: self.program, wear: self.wear, folder: self.folder }
     }
 

@@ -5,6 +5,8 @@
 //! Elsewhere: what is tested (`tests/*.rs`), the browser (`tests/browser`), the footage (`tests/footage`).
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
 
+pub mod away;
+pub mod call;
 pub mod clip;
 pub mod disk;
 pub mod faults;

@@ -35,20 +35,31 @@ pub struct World {
 impl World {
     /// Server and archivist, running.
     pub async fn seeded(seed: u64) -> Self {
-        let mut world = Self::with_server(seed).await;
-        world.archivist.start().await;
+        let mut world = Self::planned(seed);
+        world.start().await;
         world
     }
 
     /// Only the server runs; `archivist` can be started.
     pub async fn with_server(seed: u64) -> Self {
         let mut world = Self::planned(seed);
-        world.seed_demo().await;
-        world.server.start().await;
-        assert_eq!(world.server.ready["http"], world.url);
-        let code = world.codes["archivist"].clone();
-        world.archivist.set("LOTSE_SERVER_PAIRING_CODE", &code);
+        world.start_server().await;
         world
+    }
+
+    /// Starts server and archivist for the first time, as they were planned.
+    pub async fn start(&mut self) {
+        self.start_server().await;
+        self.archivist.start().await;
+    }
+
+    /// Starts the server for the first time; what is left of a start is the archivist.
+    pub async fn start_server(&mut self) {
+        self.seed_demo().await;
+        self.server.start().await;
+        assert_eq!(self.server.ready["http"], self.url);
+        let code = self.codes["archivist"].clone();
+        self.archivist.set("LOTSE_SERVER_PAIRING_CODE", &code);
     }
 
     /// Nothing runs yet.
@@ -89,12 +100,8 @@ impl World {
     /// Server and archivist, running, with the layer that fails under both: in this order.
     pub async fn with_faults(seed: u64) -> (Self, Faults, Faults) {
         let mut world = Self::planned(seed);
-        world.seed_demo().await;
         let (server, archivist) = world.lay_faults();
-        world.server.start().await;
-        let code = world.codes["archivist"].clone();
-        world.archivist.set("LOTSE_SERVER_PAIRING_CODE", &code);
-        world.archivist.start().await;
+        world.start().await;
         (world, server, archivist)
     }
 
@@ -138,6 +145,13 @@ impl World {
         let (code, out, err) = admin.run_to_end().await;
         assert_eq!(code, Some(0), "{words:?}: {err}");
         out
+    }
+
+    /// A code for one more pair of glasses.
+    pub async fn pairing_code(&self, device: &str) -> String {
+        let out = self.admin(&["pairing-code", "technician", "--device", device]).await;
+        let said: Value = out.lines().find_map(|l| serde_json::from_str(l).ok()).expect("a code");
+        said["code"].as_str().unwrap().to_owned()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

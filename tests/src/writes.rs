@@ -3,9 +3,13 @@
 //! Owns: what is done meanwhile and what is checked. Elsewhere: the layer that fails (`faults`), the session (`recorded`).
 
 use lotse_payload::recording::GapWhy;
-use lotse_protocol::{id::ItemKey, item, kind};
+use lotse_protocol::{
+    command::ServerMessage,
+    id::{ItemKey, SessionId},
+    item, kind,
+};
 
-use crate::{World, eventually, live::PATIENCE, recorded::recorded, secs};
+use crate::{Glasses, Person, World, eventually, live::PATIENCE, recorded::recorded, secs};
 
 /// What the disk says: broken, full.
 pub const ERRORS: [i32; 2] = [libc::EIO, libc::ENOSPC];
@@ -102,4 +106,133 @@ pub async fn at_a_first_start(number: u64, errno: i32) {
     world.server.kill9();
     world.server.start().await;
     world.server.assert_no_panic();
+}
+
+/// A first start of the archivist, in which the change of a file of this number fails once: it ends with words or goes on, and the pairing
+/// code counts. How often it changed a file.
+pub async fn of_an_archivists_first_start(fault: Option<(u64, i32)>) -> u64 {
+    let mut world = World::planned(0);
+    let (_, faults) = world.lay_faults();
+    world.start_server().await;
+    if let Some((number, errno)) = fault {
+        faults.fail(number, errno);
+    }
+    if let Err(status) = world.archivist.try_start().await {
+        assert_eq!(status.code(), Some(1), "{}", faults.what());
+        assert!(
+            world.archivist.log().contains(&world.path("archivist").display().to_string()),
+            "{}: it says where",
+            faults.what()
+        );
+        world.archivist.start().await;
+    }
+    if let Some((number, _)) = fault {
+        assert_eq!(faults.failed(), 1, "change {number} came");
+        eprintln!("change {number} of an archivist's first start failed once: {}", faults.what());
+    }
+    world.assert_no_panic();
+    faults.counted()
+}
+
+/// Glasses after glasses, each paired, in a call, in another, killed, back in it: whichever of their writes fails.
+pub struct Walk {
+    world: World,
+    expert: Person,
+}
+
+impl Walk {
+    pub async fn begin(seed: u64) -> Self {
+        let world = World::seeded(seed).await;
+        let expert = world.person("expert").await;
+        Self { world, expert }
+    }
+
+    /// How often glasses change a file in all this.
+    pub async fn without_fault(&self) -> u64 {
+        self.go("whole", None).await
+    }
+
+    pub async fn with_fault(&self, number: u64, errno: i32) {
+        self.go(&format!("fault-{number}-{errno}"), Some((number, errno))).await;
+    }
+
+    async fn go(&self, name: &str, fault: Option<(u64, i32)>) -> u64 {
+        let code = self.world.pairing_code(name).await;
+        let data = self.world.path(name).join("data");
+        let control = self.world.path(&format!("{name}.faults"));
+        let settings = self.world.glasses(name).with("LOTSE_SERVER_PAIRING_CODE", &code);
+        let (settings, faults) = settings.with_faults(&control, std::slice::from_ref(&data));
+        let mut glasses = settings.unstarted();
+        if let Some((number, errno)) = fault {
+            faults.fail(number, errno);
+        }
+        let mark = self.expert.live.mark();
+        start_or_say_why(&mut glasses).await;
+        let first = self.calls(mark, None).await;
+        self.hang_up(&glasses, first).await;
+        let mark = self.expert.live.mark();
+        glasses.say("CALL").await;
+        let second = self.calls(mark, Some(first)).await;
+        // A write that failed was tried again by itself.
+        let remembers = || std::fs::read_to_string(data.join("state.json")).unwrap_or_default();
+        eventually("the call is remembered", PATIENCE, async || {
+            remembers().contains(&second.to_string()).then_some(())
+        })
+        .await;
+        assert!(data.join("device.json").exists(), "the pairing is kept: {}", faults.what());
+        glasses.program.kill9();
+        start_or_say_why(&mut glasses).await;
+        assert!(remembers().contains(&second.to_string()), "back in the same call: {}", remembers());
+        self.hang_up(&glasses, second).await;
+        eventually("nothing is in hand any more", PATIENCE, async || {
+            (!data.join("state.json").exists() || !remembers().contains(&second.to_string())).then_some(())
+        })
+        .await;
+        glasses.program.stop().await;
+        glasses.program.assert_no_panic();
+        if let Some((number, _)) = fault {
+            assert_eq!(faults.failed(), 1, "change {number} came");
+            eprintln!("change {number} of glasses failed once: {}", faults.what());
+        }
+        faults.counted()
+    }
+
+    /// A call that waits and is not `other`.
+    async fn calls(&self, mark: usize, other: Option<SessionId>) -> SessionId {
+        let waits = |m: &ServerMessage| match m {
+            ServerMessage::Queue { calls } => {
+                calls.iter().find(|c| c.waiting && Some(c.session) != other).map(|c| c.session)
+            }
+            _ => None,
+        };
+        self.expert.live.until_within("a call of the glasses", mark, secs(60), waits).await
+    }
+
+    async fn hang_up(&self, glasses: &Glasses, session: SessionId) {
+        let mark = self.expert.live.mark();
+        // After a start it takes a moment until they know their call again.
+        eventually("the call can be ended", secs(60), async || {
+            glasses.try_say("END_CALL").await.starts_with("ok").then_some(())
+        })
+        .await;
+        glasses.say("CONFIRM").await;
+        let gone = |m: &ServerMessage| match m {
+            ServerMessage::Queue { calls } => calls.iter().all(|c| c.session != session).then_some(()),
+            _ => None,
+        };
+        self.expert.live.until("the call is gone", mark, gone).await;
+        eventually("the glasses know", PATIENCE, async || {
+            ["home", "ended"].contains(&glasses.state()["screen"].as_str()?).then_some(())
+        })
+        .await;
+    }
+}
+
+/// A start that fails says why, and the next one works.
+async fn start_or_say_why(glasses: &mut Glasses) {
+    if let Err(status) = glasses.program.try_start().await {
+        assert_eq!(status.code(), Some(1));
+        assert!(glasses.program.log().contains("lotse-glass: "), "it says why");
+        glasses.program.start().await;
+    }
 }

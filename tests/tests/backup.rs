@@ -4,50 +4,32 @@
 use std::time::Duration;
 
 use lotse_protocol::{id::EventId, kind};
-use lotse_tests::{Draft, World, disk, person, secs};
+use lotse_tests::{Draft, World, disk, person, recorded::recorded, secs};
 use lotse_verify::report::Verdict;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_taken_in_the_middle_of_a_session_brings_everything_back_elsewhere() {
     let mut world = World::seeded(93).await;
-    let technician = world.technician("helmet-1").await;
-    let expert = world.person("expert").await;
-    let case = technician.new_case("p-204").await;
-    let session = technician.call(case).await;
-    expert.take(case, session).await;
-    let mut legs = Vec::new();
-    for person in [&technician, &expert] {
-        person.answer(case, session, kind::CONSENT_RECORD).await;
-        let leg = person.connect_media(case, session, true).await;
-        leg.connected().await;
-        legs.push(leg);
-    }
-    let talk = async {
-        loop {
-            tokio::join!(legs[0].speak(440.0, secs(2)), legs[1].speak(1_000.0, secs(2)));
-        }
-    };
+    let call = recorded(&world).await;
+    let case = call.case;
     // Commits go on all the time, small ones and such that become files.
     let acknowledged: std::sync::Mutex<Vec<EventId>> = Default::default();
     let write = async {
         for n in 0u32.. {
             let note = Draft::of(kind::MESSAGE).payload(&json!({ "text": format!("note {n}") }));
             let note = if n % 5 == 0 { note.attached(vec![n as u8; 80_000]) } else { note };
-            let id = expert.commit(case, note).await.unwrap();
+            let id = call.expert.commit(case, note).await.unwrap();
             acknowledged.lock().unwrap().push(id);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     let (server_place, archive_place) = (world.path("backup/server"), world.path("backup/archivist"));
     let story = async {
-        lotse_tests::eventually("recorded fragments", secs(40), async || {
-            (technician.log(case).iter().filter(|(f, _)| f.kind == kind::SEGMENT).count() >= 3).then_some(())
-        })
-        .await;
+        call.segments_after(0).await;
         let before = acknowledged.lock().unwrap().clone();
         let segments: Vec<EventId> =
-            technician.log(case).iter().filter(|(f, _)| f.kind == kind::SEGMENT).map(|(f, _)| f.id).collect();
+            call.technician.log(case).iter().filter(|(f, _)| f.kind == kind::SEGMENT).map(|(f, _)| f.id).collect();
         for (program, place) in [(&world.server, &server_place), (&world.archivist, &archive_place)] {
             let words = ["backup", place.to_str().unwrap()];
             let (code, out, err) = program.beside("backup", &words).run_to_end().await;
@@ -59,12 +41,11 @@ async fn a_backup_taken_in_the_middle_of_a_session_brings_everything_back_elsewh
         (before, segments)
     };
     let (before, segments) = tokio::select! {
-        () = talk => unreachable!(),
         () = write => unreachable!(),
-        out = story => out,
+        out = call.talking(story) => out,
     };
     assert!(before.len() > 5);
-    let fingerprint = world.fingerprint(&technician);
+    let fingerprint = world.fingerprint(&call.technician);
     world.server.kill9();
     world.archivist.kill9();
 

@@ -1,94 +1,61 @@
 //! The encoder of the glasses fails in the middle of a call: the next of its list goes on, in the same codec and in another.
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use lotse_payload::recording::SegmentPayload;
 use lotse_protocol::{
-    id::{CaseId, Pseudonym, SessionId, TrackId},
+    id::TrackId,
     kind,
-    policy::Role,
     signal::{Codec, TrackInfo, TrackSource},
 };
 use lotse_tests::{
-    Draft, Glasses, Person, World, clip, eventually,
-    media::{Got, Leg},
-    person,
+    Glasses, World,
+    call::{Call, PATIENCE, Part},
+    clip, eventually,
+    media::Got,
 };
-use lotse_verify::report::Verdict;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
 /// Each of these encodes 720p in software: one after the other.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
-/// A cold start of encoder and call on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(90);
-
-struct Call {
-    expert: Person,
-    case: CaseId,
-    session: SessionId,
-    technician: Pseudonym,
-    leg: Leg,
-}
-
 /// Glasses with this profile in a recorded call, and the first pictures with the expert.
 async fn recorded_call(world: &World, profile: &str) -> (Glasses, Call) {
     let file = world.path("profile.toml");
     std::fs::write(&file, profile).unwrap();
     let glasses = world.glasses("helmet-1").with("LOTSE_DEVICE_PROFILE", &file.display().to_string()).start().await;
-    let expert = world.person("expert").await;
-    let waiting = expert.call_waiting(|_| true).await;
-    let (case, session) = (waiting.summary.case, waiting.session);
-    expert.take(case, session).await;
-    let leg = expert.connect_media(case, session, true).await;
-    leg.connected().await;
-    glasses.shows("consent").await;
-    let s = expert.session_is(case, "the archivist comes", |s| s.participants.len() >= 3).await;
-    let technician = *s.participants.iter().find(|(_, p)| p.role == Role::Technician).unwrap().0;
-    glasses.say("YES_RECORD").await;
-    expert.answer(case, session, kind::CONSENT_RECORD).await;
-    let call = Call { expert, case, session, technician, leg };
-    eventually("the first pictures", PATIENCE, async || (call.pictures().len() > 5).then_some(())).await;
+    let call = Call::recorded(world, &glasses, Part::Talks).await;
+    eventually("the first pictures", PATIENCE, async || (call.pictures() > 5).then_some(())).await;
     (glasses, call)
 }
 
-impl Call {
-    /// The main tracks announced so far, and what came of each.
-    fn mains(&self) -> Vec<(TrackInfo, Vec<Got>)> {
-        let seen = self.leg.seen.lock().unwrap();
-        let lines = seen.lines.iter().filter(|(_, (o, i))| *o == self.technician && i.source == TrackSource::Main);
-        lines.map(|(t, (_, i))| (i.clone(), seen.packets.get(t).cloned().unwrap_or_default())).collect()
-    }
+/// The main tracks announced so far, and what came of each.
+fn mains(call: &Call) -> Vec<(TrackInfo, Vec<Got>)> {
+    let seen = call.leg.seen.lock().unwrap();
+    let lines = seen.lines.iter().filter(|(_, (o, i))| *o == call.technician && i.source == TrackSource::Main);
+    lines.map(|(t, (_, i))| (i.clone(), seen.packets.get(t).cloned().unwrap_or_default())).collect()
+}
 
-    fn pictures(&self) -> Vec<Got> {
-        self.mains().into_iter().flat_map(|(_, p)| p).filter(|p| p.marker).collect()
-    }
+/// A row of VP8 pictures of this track that decodes, as the numbers in its corner by RTP time.
+async fn numbers(call: &Call, world: &World, track: TrackId, least: usize) -> Vec<(u64, u64)> {
+    let row = eventually("a row of pictures without a hole", PATIENCE, async || {
+        let (_, packets) = mains(call).into_iter().find(|(i, _)| i.track == track)?;
+        let pictures = clip::pictures(&packets);
+        (pictures.len() >= least).then_some(pictures)
+    })
+    .await;
+    let numbers = clip::numbers(&row, world.folder.path());
+    let read: Vec<_> = numbers.iter().filter_map(|(t, n)| n.map(|n| (u64::from(*t), u64::from(n)))).collect();
+    assert!(read.len() * 100 >= numbers.len() * 90, "{} of {} codes are readable", read.len(), numbers.len());
+    read
+}
 
-    /// A row of VP8 pictures of this track that decodes, as the numbers in its corner by RTP time.
-    async fn numbers(&self, world: &World, track: TrackId, least: usize) -> Vec<(u64, u64)> {
-        let row = eventually("a row of pictures without a hole", PATIENCE, async || {
-            let (_, packets) = self.mains().into_iter().find(|(i, _)| i.track == track)?;
-            let pictures = clip::pictures(&packets);
-            (pictures.len() >= least).then_some(pictures)
-        })
-        .await;
-        let numbers = clip::numbers(&row, world.folder.path());
-        let read: Vec<_> = numbers.iter().filter_map(|(t, n)| n.map(|n| (u64::from(*t), u64::from(n)))).collect();
-        assert!(read.len() * 100 >= numbers.len() * 90, "{} of {} codes are readable", read.len(), numbers.len());
-        read
-    }
-
-    /// The manager's bundle of the case proves itself.
-    async fn ends_and_is_proven(&self, world: &World) {
-        self.expert.commit(self.case, Draft::of(kind::SESSION_ENDED).session(self.session)).await.unwrap();
-        self.expert.event_within(self.case, kind::RECORDING_STOPPED, PATIENCE, |_| true).await;
-        let bundle = world.person("manager").await.bundle(self.case).await;
-        let fingerprint = world.server.ready["fingerprint"].as_str().unwrap().parse().unwrap();
-        let report = person::verify(&bundle, fingerprint);
-        assert_eq!(report.verdict(), Verdict::Authentic, "{}", report.to_text(lotse_verify::Language::En));
-    }
+/// The session ends, and the manager's bundle of the case proves itself.
+async fn ends_and_is_proven(call: &Call, world: &World) {
+    call.end().await;
+    call.proven_bundle(world).await;
 }
 
 /// `GET /state` of the wear page.
@@ -107,13 +74,6 @@ async fn gives_up(glasses: &Glasses, element: &str) -> Value {
     .await
 }
 
-/// Where the clip began, in RTP time modulo its length: one value, or times lie.
-fn offset(rtp: u64, number: u64) -> u64 {
-    let length = u64::from(clip::FRAMES) * clip::TICKS;
-    let start = (rtp + length * 8 - number * clip::TICKS + clip::TICKS / 2) % length;
-    start / clip::TICKS
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_encoder_that_fails_is_replaced_within_the_track() {
     let _alone = ONE_AT_A_TIME.lock().await;
@@ -123,7 +83,7 @@ async fn an_encoder_that_fails_is_replaced_within_the_track() {
         encoder = [{ element = "vp8enc", codec = "vp8", bitrate_property = "target-bitrate", bitrate_unit = 1,
             settings = "deadline=1 cpu-used=16 threads=1 lag-in-frames=0 end-usage=cbr keyframe-max-dist=300 ! identity error-after=400" }]"#;
     let (glasses, call) = recorded_call(&world, profile).await;
-    let before = call.mains();
+    let before = mains(&call);
     assert_eq!(before.len(), 1);
     let track = before[0].0.track;
     let told = gives_up(&glasses, "vp8enc").await;
@@ -131,16 +91,16 @@ async fn an_encoder_that_fails_is_replaced_within_the_track() {
     assert!(why.contains("Failed after"), "{told}");
 
     // The same track goes on: no new announcement, no hole in its numbers, one clock, every picture decodes.
-    let at = call.pictures().len();
-    let read = call.numbers(&world, track, at + 40).await;
-    assert_eq!(call.mains().len(), 1, "no other track was announced");
-    let offsets: BTreeSet<u64> = read.iter().map(|(t, n)| offset(*t, *n)).collect();
+    let at = call.pictures();
+    let read = numbers(&call, &world, track, at + 40).await;
+    assert_eq!(mains(&call).len(), 1, "no other track was announced");
+    let offsets: BTreeSet<u64> = read.iter().map(|(t, n)| clip::offset(*t, *n)).collect();
     assert_eq!(offsets.len(), 1, "one clip, one clock: {read:?}");
     let gap = read.windows(2).map(|w| w[1].0 - w[0].0).max().unwrap() / 90;
     eprintln!("the longest wait for a picture around the change: {gap} ms of capture");
     let log = glasses.program.log();
     assert_eq!(log.matches("the next one is tried").count(), 1, "{log}");
-    call.ends_and_is_proven(&world).await;
+    ends_and_is_proven(&call, &world).await;
     glasses.program.assert_no_panic();
     world.assert_no_panic();
 }
@@ -153,21 +113,21 @@ async fn an_encoder_of_another_codec_goes_on_in_a_track_announced_anew() {
         encoder = [{ element = "openh264enc", codec = "h264", bitrate_property = "bitrate", bitrate_unit = 1,
             settings = "complexity=low usage-type=camera rate-control=bitrate gop-size=300 ! identity error-after=400" }]"#;
     let (glasses, call) = recorded_call(&world, profile).await;
-    let before: Vec<_> = call.mains().into_iter().filter(|(i, _)| i.codec == Codec::H264).collect();
+    let before: Vec<_> = mains(&call).into_iter().filter(|(i, _)| i.codec == Codec::H264).collect();
     assert!(before.len() == 1 && before[0].1.len() > 5, "pictures came in H.264 first");
     gives_up(&glasses, "openh264enc").await;
 
     let vp8 = eventually("a VP8 track is announced", PATIENCE, async || {
-        call.mains().into_iter().map(|(i, _)| i).find(|i| i.codec == Codec::Vp8)
+        mains(&call).into_iter().map(|(i, _)| i).find(|i| i.codec == Codec::Vp8)
     })
     .await;
     assert_ne!(vp8.track, before[0].0.track, "another codec, another track");
     assert_eq!(vp8.rtp_base, before[0].0.rtp_base, "on the same clock");
-    let read = call.numbers(&world, vp8.track, 40).await;
-    let offsets: BTreeSet<u64> = read.iter().map(|(t, n)| offset(*t, *n)).collect();
+    let read = numbers(&call, &world, vp8.track, 40).await;
+    let offsets: BTreeSet<u64> = read.iter().map(|(t, n)| clip::offset(*t, *n)).collect();
     assert_eq!(offsets.len(), 1, "one clip, one clock: {read:?}");
     let last = |info: &TrackInfo| {
-        let (_, packets) = call.mains().into_iter().find(|(i, _)| i.track == info.track).unwrap();
+        let (_, packets) = mains(&call).into_iter().find(|(i, _)| i.track == info.track).unwrap();
         (packets.first().unwrap().at, packets.last().unwrap().at)
     };
     let pause = last(&vp8).0.duration_since(last(&before[0].0).1);
@@ -186,7 +146,7 @@ async fn an_encoder_of_another_codec_goes_on_in_a_track_announced_anew() {
         both.iter().all(|b| kept.contains(b)).then_some(())
     })
     .await;
-    call.ends_and_is_proven(&world).await;
+    ends_and_is_proven(&call, &world).await;
     glasses.program.assert_no_panic();
     world.assert_no_panic();
 }

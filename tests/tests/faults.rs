@@ -4,19 +4,16 @@
 
 use std::time::{Duration, Instant};
 
-use lotse_protocol::{
-    command::{ClientMessage, ServerMessage},
-    kind,
-    policy::Role,
-    signal::TrackSource,
-};
+use lotse_protocol::{command::ServerMessage, kind};
 use lotse_tests::{
-    Draft, World, eventually,
+    Draft, World,
+    away::{self, archivist_is, longest_silence},
+    eventually,
     faults::Lock,
     live::PATIENCE,
-    recorded::{Recorded, recorded},
+    recorded::recorded,
     secs,
-    writes::{self, ARCHIVIST_WRITES, SERVER_WRITES},
+    writes::{self, ARCHIVIST_WRITES, SERVER_WRITES, Walk},
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::json;
@@ -42,6 +39,28 @@ async fn whichever_write_of_a_first_start_fails_the_second_start_works() {
     let mut rng = StdRng::seed_from_u64(63);
     for n in 0..8 {
         writes::at_a_first_start(rng.random_range(1..=last), writes::ERRORS[n % 2]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whichever_write_of_an_archivists_first_start_fails_its_pairing_code_counts() {
+    let last = writes::of_an_archivists_first_start(None).await;
+    assert!(last > 5, "{last}: the layer is under the archivist");
+    for number in 1..=last {
+        writes::of_an_archivists_first_start(Some((number, writes::ERRORS[number as usize % 2]))).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whichever_write_of_the_glasses_fails_they_call_and_find_their_case_after_a_restart() {
+    let walk = Walk::begin(70).await;
+    let last = walk.without_fault().await;
+    assert!(last > 10, "{last}: the layer is under the glasses");
+    let mut rng = StdRng::seed_from_u64(70);
+    // One of each third: pairing, a call, and the next with its restart.
+    for n in 0..3 {
+        let number = rng.random_range(1..=last / 3) + n as u64 * (last / 3);
+        walk.with_fault(number, writes::ERRORS[n % 2]).await;
     }
 }
 
@@ -93,16 +112,6 @@ async fn glasses_whose_every_write_fails_for_a_while_call_on_and_find_their_case
     assert_eq!(again.summary.case, case);
     glasses.shows("consent").await;
     glasses.program.assert_no_panic();
-}
-
-/// The longest time in which nothing of the technician's voice came to the expert.
-fn longest_silence(call: &Recorded, since: Instant) -> Duration {
-    let mut at: Vec<Instant> =
-        call.legs[1].packets(call.technician.me(call.case), TrackSource::Voice).iter().map(|p| p.at).collect();
-    at.retain(|at| *at > since);
-    assert!(at.len() > 100, "{} packets", at.len());
-    at.sort();
-    at.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,19 +172,22 @@ async fn while_another_program_locks_the_database_commits_wait_or_are_refused_an
                 call.expert.get("/api/v1/cases").await.unwrap();
             }
         };
-        // Ten seconds for a batch of the archivist that is before it, and ten for its own.
-        let note = Draft::of(kind::MESSAGE).session(call.session).payload(&json!({ "text": "too long" }));
-        let (fields, items) = call.technician.prepare(call.case, note).await.unwrap();
-        let (author, sig) = call.technician.sign(call.case, &fields);
-        let mark = call.technician.live.mark();
-        call.technician.live.say(&ClientMessage::Commit { case: call.case, author, sig, items });
-        let refusal = |m: &ServerMessage| match m {
-            ServerMessage::Refused { id, error, .. } if *id == Some(fields.id) => Some(error.code.clone()),
-            _ => None,
+        let before = async {
+            let note = Draft::of(kind::MESSAGE).session(call.session).payload(&json!({ "text": "before it" }));
+            call.expert.commit(call.case, note).await.unwrap_err().code
         };
-        let refused = call.technician.live.until_within("a refusal", mark, secs(40), refusal);
-        let (code, ()) = tokio::join!(refused, asked);
-        assert_eq!(code, "storage");
+        // Whoever comes while somebody waits for the lock is told with them, and waits no second time.
+        let after = async {
+            let ready = reqwest::get(format!("{}/readyz", world.url)).await.unwrap();
+            assert_eq!(ready.status(), 503, "said after a second without an answer");
+            let sent = Instant::now();
+            let code = call.note("too long".into()).await.unwrap_err().code;
+            (code, sent.elapsed())
+        };
+        let (before, (code, waited), ()) = tokio::join!(before, after, asked);
+        assert_eq!([before.as_str(), code.as_str()], ["storage"; 2]);
+        // The rest of one wait of 4 s; one more for its own would make 7.
+        assert!(waited < secs(6), "{waited:?}");
         call.hear_each_other().await;
         assert!(world.server.log().contains("End the program that has lotse.sqlite open"), "the operator is told");
         drop(lock);
@@ -203,12 +215,6 @@ async fn while_another_program_locks_the_database_commits_wait_or_are_refused_an
 async fn an_archivist_that_hangs_is_seen_to_be_gone_and_declares_the_gap_when_it_is_back() {
     let world = World::seeded(67).await;
     let call = recorded(&world).await;
-    let archivist_is = |present: bool| {
-        let fits = move |s: &lotse_protocol::session::Session| {
-            s.participants.values().any(|p| p.role == Role::Archivist && p.present == present)
-        };
-        call.expert.session_is(call.case, "the archivist comes or goes", fits)
-    };
     call.talking(async {
         call.segments_after(0).await;
         let since = Instant::now();
@@ -217,11 +223,11 @@ async fn an_archivist_that_hangs_is_seen_to_be_gone_and_declares_the_gap_when_it
         // 15 s of silence, and 20 s more until it counts as lost.
         let told = |m: &ServerMessage| matches!(m, ServerMessage::Archivist { present: false }).then_some(());
         call.expert.live.until_within("that nothing is recorded", mark, secs(60), told).await;
-        let session = archivist_is(false).await;
+        let session = archivist_is(&call, false).await;
         assert!(!session.may_record());
         call.hear_each_other().await;
         world.archivist.signal(libc::SIGCONT);
-        archivist_is(true).await;
+        archivist_is(&call, true).await;
         let before = call.count(kind::SEGMENT);
         call.segments_after(before).await;
         let silence = longest_silence(&call, since);
@@ -231,6 +237,13 @@ async fn an_archivist_that_hangs_is_seen_to_be_gone_and_declares_the_gap_when_it
     call.ends_and_verifies(&world).await;
     let gaps = call.kept_or_declared().await;
     assert!(gaps[0].to_us - gaps[0].from_us > 20_000_000, "{gaps:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_archivist_is_killed_and_away_the_call_goes_on_and_what_is_missing_is_declared() {
+    // Longer than the 20 s after which it counts as lost.
+    let found = away::for_so_long(69, secs(26)).await;
+    assert!(found.notes > 2, "{found:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lotse_protocol::kind;
-use lotse_tests::{World, eventually, person, program::root, secs};
+use lotse_tests::{World, eventually, person, program::root, recorded::recorded, secs};
 use serde_json::{Value, json};
 
 /// Labels there may be. Each has few values, known beforehand; none says who, which device or which case.
@@ -52,29 +52,11 @@ async fn figures_tell_of_work_and_of_nobody_and_dashboard_alerts_and_docs_name_w
     let mut world = World::planned(95);
     world.server.set("LOTSE_METRICS_LISTEN", "127.0.0.1:0");
     world.archivist.set("LOTSE_METRICS_LISTEN", "127.0.0.1:0");
-    world.seed_demo().await;
-    world.server.start().await;
-    let code = world.codes["archivist"].clone();
-    world.archivist.set("LOTSE_SERVER_PAIRING_CODE", &code);
-    world.archivist.start().await;
+    world.start().await;
 
-    let technician = world.technician("helmet-1").await;
-    let expert = world.person("expert").await;
+    let call = recorded(&world).await;
     assert!(lotse_tests::Person::log_in(&world.url, "expert", "a wrong password").await.is_err());
-    let case = technician.new_case("p-204").await;
-    let session = technician.call(case).await;
-    expert.take(case, session).await;
-    let mut legs = Vec::new();
-    for person in [&technician, &expert] {
-        person.answer(case, session, kind::CONSENT_RECORD).await;
-        let leg = person.connect_media(case, session, true).await;
-        leg.connected().await;
-        legs.push(leg);
-    }
-    tokio::select! {
-        () = async { loop { tokio::join!(legs[0].speak(440.0, secs(2)), legs[1].speak(1_000.0, secs(2))); } } => {},
-        _ = technician.event_within(case, kind::SEGMENT, secs(40), |_| true) => {}
-    }
+    call.talking(call.technician.event_within(call.case, kind::SEGMENT, secs(40), |_| true)).await;
     let (server, archivist) = eventually("what is looked at once a second", secs(10), async || {
         let both = (read(&world.server.ready["metrics"]).await, read(&world.archivist.ready["metrics"]).await);
         let legs = samples(&both.0).iter().any(|(n, _, v)| n == "lotse_media_legs" && *v >= 3.0);
@@ -108,10 +90,10 @@ async fn figures_tell_of_work_and_of_nobody_and_dashboard_alerts_and_docs_name_w
     let mut secrets: Vec<String> =
         ["expert", "Anton", "Weber", "technician", "Mara", "helmet", "127.0.0.1", "p-204"].map(str::to_owned).into();
     secrets.extend([
-        case.to_string(),
-        session.to_string(),
-        technician.me(case).to_string(),
-        expert.me(case).to_string(),
+        call.case.to_string(),
+        call.session.to_string(),
+        call.technician.me(call.case).to_string(),
+        call.expert.me(call.case).to_string(),
     ]);
     let mut walked = 0;
     for text in [&server, &archivist] {

@@ -9,13 +9,9 @@ use lotse_tests::{World, disk::Full, eventually, live::PATIENCE, recorded::recor
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_of_the_server_refuses_keeps_what_it_acknowledged_and_goes_on_when_there_is_space() {
     let mut world = World::planned(55);
-    world.seed_demo().await;
     let data = world.path("server");
     world.server.on_small_disk(&data, 12);
-    world.server.start().await;
-    let code = world.codes["archivist"].clone();
-    world.archivist.set("LOTSE_SERVER_PAIRING_CODE", &code);
-    world.archivist.start().await;
+    world.start().await;
     let mut call = recorded(&world).await;
     let mut acknowledged = Vec::new();
     call.talking(async {
@@ -44,7 +40,7 @@ async fn a_full_disk_of_the_server_refuses_keeps_what_it_acknowledged_and_goes_o
         drop(full);
         acknowledged.push(call.note("after".into()).await.unwrap());
         call.technician.put_item(call.case, sealed.digest, sealed.bytes).await.unwrap();
-        let before = call.technician.log(call.case).iter().filter(|(f, _)| f.kind == kind::SEGMENT).count();
+        let before = call.count(kind::SEGMENT);
         call.segments_after(before).await;
     })
     .await;
@@ -79,7 +75,7 @@ async fn a_full_disk_of_the_archivist_stops_the_recording_and_it_begins_again_by
             (log.iter().filter(|(f, _)| f.kind == kind::RECORDING_STARTED).count() == 2).then_some(())
         })
         .await;
-        let before = call.technician.log(call.case).iter().filter(|(f, _)| f.kind == kind::SEGMENT).count();
+        let before = call.count(kind::SEGMENT);
         call.segments_after(before).await;
     })
     .await;

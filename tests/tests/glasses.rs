@@ -4,95 +4,32 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use lotse_payload::{
-    annotation::{Annotation, Colour, FrameConfidence, Instruction, Mark},
-    geometry::PictureCoord,
     receipt::{ReceiptPayload, ReceiptState},
     recording::{GapPayload, SegmentPayload},
 };
-use lotse_protocol::{
-    envelope::AuthorFields,
-    id::{CaseId, FrameId, Pseudonym, SessionId},
-    kind,
-    policy::Role,
-    signal::TrackSource,
-};
+use lotse_protocol::{envelope::AuthorFields, kind, signal::TrackSource};
 use lotse_tests::{
-    Draft, Glasses, Person, World, clip, disk::Full, eventually, glasses::tone, media::Leg, network::Faults, person,
+    Draft, World,
+    call::{Call, PATIENCE, Part},
+    clip,
+    disk::Full,
+    eventually,
+    glasses::tone,
+    network::Faults,
     secs,
 };
-use lotse_verify::report::Verdict;
 use tokio::sync::Mutex;
 
 /// Each of these encodes 720p in software and is timed: one after the other.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
-/// A cold start of encoder and call on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The expert in the glasses' call; nobody has answered.
-struct Call {
-    expert: Person,
-    case: CaseId,
-    session: SessionId,
-    technician: Pseudonym,
-    leg: Leg,
-}
-
-async fn take(world: &World, glasses: &Glasses) -> Call {
-    let expert = world.person("expert").await;
-    let waiting = expert.call_waiting(|_| true).await;
-    let (case, session) = (waiting.summary.case, waiting.session);
-    expert.take(case, session).await;
-    let leg = expert.connect_media(case, session, true).await;
-    leg.connected().await;
-    glasses.shows("consent").await;
-    let s = expert.session_is(case, "the archivist comes", |s| s.participants.len() >= 3).await;
-    let technician = *s.participants.iter().find(|(_, p)| p.role == Role::Technician).unwrap().0;
-    Call { expert, case, session, technician, leg }
-}
-
-impl Call {
-    /// Both say yes; pictures come.
-    async fn recorded(&self, glasses: &Glasses) {
-        glasses.say("YES_RECORD").await;
-        self.expert.answer(self.case, self.session, kind::CONSENT_RECORD).await;
-        self.sees(PATIENCE).await;
-        self.expert.event_within(self.case, kind::RECORDING_STARTED, PATIENCE, |_| true).await;
-    }
-
-    fn pictures(&self) -> usize {
-        self.leg.packets(self.technician, TrackSource::Main).iter().filter(|p| p.marker).count()
-    }
-
-    /// New pictures come.
-    async fn sees(&self, within: Duration) {
-        let before = self.pictures();
-        eventually("the expert sees new pictures", within, async || (self.pictures() > before + 5).then_some(())).await;
-    }
-
-    /// So many pictures without a hole between them. This expert asks for nothing that was lost: a hole lasts until a key frame.
-    async fn row(&self, least: usize) -> Vec<(u32, Vec<u8>)> {
-        eventually("a row of pictures without a hole", PATIENCE, async || {
-            let pictures = clip::pictures(&self.leg.packets(self.technician, TrackSource::Main));
-            (pictures.len() >= least).then_some(pictures)
-        })
-        .await
-    }
-
-    async fn end(&self) {
-        self.expert.commit(self.case, Draft::of(kind::SESSION_ENDED).session(self.session)).await.unwrap();
-        self.expert.event_within(self.case, kind::RECORDING_STOPPED, PATIENCE, |_| true).await;
-    }
-}
-
-/// The manager's bundle of the case, proven, on the disk.
-async fn proven_bundle(world: &World, case: CaseId) -> Vec<u8> {
-    let manager = world.person("manager").await;
-    let bundle = manager.bundle(case).await;
-    let fingerprint = world.server.ready["fingerprint"].as_str().unwrap().parse().unwrap();
-    let report = person::verify(&bundle, fingerprint);
-    assert_eq!(report.verdict(), Verdict::Authentic, "{}", report.to_text(lotse_verify::Language::En));
-    bundle
+/// So many pictures without a hole between them. The kit's expert asks for nothing that was lost: a hole lasts until a key frame.
+async fn row(call: &Call, least: usize) -> Vec<(u32, Vec<u8>)> {
+    eventually("a row of pictures without a hole", PATIENCE, async || {
+        let pictures = clip::pictures(&call.leg.packets(call.technician, TrackSource::Main));
+        (pictures.len() >= least).then_some(pictures)
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,11 +37,12 @@ async fn voices_pictures_marks_and_receipts_reach_their_people() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let world = World::seeded(61).await;
     let glasses = world.started_glasses("helmet-1").await;
-    let call = take(&world, &glasses).await;
+    let call = Call::taken(&world, &glasses, Part::Talks).await;
     tokio::time::sleep(secs(2)).await;
     assert_eq!(call.leg.total(), 0, "no media before the answers");
     assert_eq!(world.media_bytes(), 0);
-    call.recorded(&glasses).await;
+    call.both_say_yes(&glasses).await;
+    call.sees(PATIENCE).await;
     glasses.shows("live").await;
 
     // The technician hears the expert: a tone comes out of the glasses' speaker.
@@ -120,33 +58,16 @@ async fn voices_pictures_marks_and_receipts_reach_their_people() {
 
     // Every picture carries its number; the number is told by the RTP time alone.
     call.sees(PATIENCE).await;
-    let numbers = clip::numbers(&call.row(40).await, world.folder.path());
+    let numbers = clip::numbers(&row(&call, 40).await, world.folder.path());
     let read: Vec<(u64, u64)> = numbers.iter().filter_map(|(t, n)| n.map(|n| (u64::from(*t), u64::from(n)))).collect();
     assert!(read.len() * 100 >= numbers.len() * 98, "{} of {} codes are readable", read.len(), numbers.len());
-    let offsets: BTreeSet<u64> = read.iter().map(|(t, n)| offset(*t, *n)).collect();
+    let offsets: BTreeSet<u64> = read.iter().map(|(t, n)| clip::offset(*t, *n)).collect();
     assert_eq!(offsets.len(), 1, "one clip, one clock: {read:?}");
     let live_offset = *offsets.first().unwrap();
 
     // A mark on one of them: shown on its own picture, from the ring, with its number in the corner.
-    let info = call.leg.track(call.technician, TrackSource::Main).unwrap();
     let (newest, _) = *read.last().unwrap();
-    let instruction = Instruction {
-        frame: FrameId { track: info.track, rtp: newest },
-        confidence: FrameConfidence::Exact,
-        width: info.width,
-        height: info.height,
-        at_ms: person::now_ms(),
-        text: "Loosen this first".into(),
-        marks: vec![Annotation {
-            mark: Mark::Arrow {
-                tail: PictureCoord { x: 50_000, y: 20_000 },
-                tip: PictureCoord { x: 32_768, y: 32_768 },
-            },
-            colour: Colour::Yellow,
-            width: 600,
-        }],
-        replaces: None,
-    };
+    let instruction = call.arrow_on(newest);
     let draft = Draft::of(kind::INSTRUCTION).session(call.session).payload(&instruction);
     let asked = call.expert.commit(call.case, draft).await.unwrap();
     let shown = glasses.shows("instruction").await;
@@ -184,7 +105,7 @@ async fn voices_pictures_marks_and_receipts_reach_their_people() {
 
     // The archive has the same pictures under the same times.
     call.end().await;
-    let bundle = proven_bundle(&world, call.case).await;
+    let (bundle, _) = call.proven_bundle(&world).await;
     let archived = archived(&world, &call, &bundle).await;
     assert!(archived.count > 50, "{} archived pictures", archived.count);
     assert_eq!(archived.offsets, BTreeSet::from([live_offset]), "archive and live agree on every picture");
@@ -197,14 +118,6 @@ async fn voices_pictures_marks_and_receipts_reach_their_people() {
     assert!(late.iter().all(|ms| ms.abs() <= 40.0), "sound against picture: {late:?} ms");
     glasses.program.assert_no_panic();
     world.assert_no_panic();
-}
-
-/// Where the clip began, in RTP time modulo its length: the same for every picture, or times lie.
-fn offset(rtp: u64, number: u64) -> u64 {
-    let length = u64::from(clip::FRAMES) * clip::TICKS;
-    // Half a frame is added so that rounding of running time to ticks cannot cross a border.
-    let start = (rtp + length * 8 - number * clip::TICKS + clip::TICKS / 2) % length;
-    start / clip::TICKS
 }
 
 /// What the recorded fragments of the glasses show and let hear.
@@ -259,7 +172,7 @@ async fn archived(world: &World, call: &Call, bundle: &[u8]) -> Archived {
         for (ticks, number) in segment.frame_ticks.iter().zip(numbers) {
             if let Some(number) = number {
                 archived.count += 1;
-                archived.offsets.insert(offset(segment.rtp_start + u64::from(*ticks), u64::from(number)));
+                archived.offsets.insert(clip::offset(segment.rtp_start + u64::from(*ticks), u64::from(number)));
                 if clip::FLASHES.contains(&number) {
                     archived.flashes.push(segment.start_us + i64::from(*ticks) * 100 / 9);
                 }
@@ -274,8 +187,9 @@ async fn after_a_battery_swap_the_glasses_are_back_in_the_same_session() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let world = World::seeded(62).await;
     let mut glasses = world.started_glasses("helmet-1").await;
-    let call = take(&world, &glasses).await;
-    call.recorded(&glasses).await;
+    let call = Call::taken(&world, &glasses, Part::Talks).await;
+    call.both_say_yes(&glasses).await;
+    call.sees(PATIENCE).await;
     tokio::time::sleep(secs(4)).await;
     glasses.program.kill9();
     tokio::time::sleep(secs(3)).await;
@@ -290,7 +204,7 @@ async fn after_a_battery_swap_the_glasses_are_back_in_the_same_session() {
     assert_eq!(gap.owner, call.technician);
     assert!(gap.to_us - gap.from_us > 2_000_000, "{gap:?}");
     call.end().await;
-    proven_bundle(&world, call.case).await;
+    call.proven_bundle(&world).await;
     glasses.program.assert_no_panic();
 }
 
@@ -299,8 +213,9 @@ async fn after_a_kill_of_the_server_the_glasses_come_back_by_themselves() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let mut world = World::seeded(63).await;
     let glasses = world.started_glasses("helmet-1").await;
-    let mut call = take(&world, &glasses).await;
-    call.recorded(&glasses).await;
+    let mut call = Call::taken(&world, &glasses, Part::Talks).await;
+    call.both_say_yes(&glasses).await;
+    call.sees(PATIENCE).await;
     tokio::time::sleep(secs(3)).await;
     world.server.kill9();
     tokio::time::sleep(secs(3)).await;
@@ -314,7 +229,7 @@ async fn after_a_kill_of_the_server_the_glasses_come_back_by_themselves() {
     assert_eq!(sessions.list.len(), 1);
     call.expert.event_within(call.case, kind::GAP, PATIENCE, |_| true).await;
     call.end().await;
-    proven_bundle(&world, call.case).await;
+    call.proven_bundle(&world).await;
     glasses.program.assert_no_panic();
 }
 
@@ -324,8 +239,9 @@ async fn expert_gets_picture_back_after_five_second_wifi_gap() {
     let world = World::seeded(64).await;
     let link = world.link().await;
     let glasses = world.glasses("helmet-1").behind(&link).start().await;
-    let call = take(&world, &glasses).await;
-    call.recorded(&glasses).await;
+    let call = Call::taken(&world, &glasses, Part::Talks).await;
+    call.both_say_yes(&glasses).await;
+    call.sees(PATIENCE).await;
     eventually("media goes through the link", PATIENCE, async || (link.datagrams() > 100).then_some(())).await;
 
     // A poor link first: lost and late packets cost pictures, not the call.
@@ -350,7 +266,7 @@ async fn a_link_that_loses_everything_while_media_connects_costs_that_time_and_n
     link.set(Faults { loss_pct: 100.0, ..Faults::default() });
     let glasses = world.glasses("helmet-1").behind(&link).start().await;
     // Signalling works: the glasses call, join the media and look for a way that is not there.
-    let call = take(&world, &glasses).await;
+    let call = Call::taken(&world, &glasses, Part::Talks).await;
     tokio::time::sleep(secs(3)).await;
     link.set(Faults::default());
     glasses.say("CALL_ONLY").await;
@@ -364,15 +280,11 @@ async fn a_link_that_loses_everything_while_media_connects_costs_that_time_and_n
 async fn what_the_technician_says_while_the_servers_disk_is_full_counts_once_there_is_space() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let mut world = World::planned(70);
-    world.seed_demo().await;
     let data = world.path("server");
     world.server.on_small_disk(&data, 12);
-    world.server.start().await;
-    let code = world.codes["archivist"].clone();
-    world.archivist.set("LOTSE_SERVER_PAIRING_CODE", &code);
-    world.archivist.start().await;
+    world.start().await;
     let glasses = world.started_glasses("helmet-1").await;
-    let call = take(&world, &glasses).await;
+    let call = Call::taken(&world, &glasses, Part::Talks).await;
     let full = Full::fill(&world.server.path_inside(&data));
     // What still fits into pages that are there is taken; then nothing is, not even an answer.
     let note = || Draft::of(kind::MESSAGE).payload(&serde_json::json!({ "text": "x".repeat(10_000) }));
@@ -398,11 +310,11 @@ async fn a_call_without_recording_leaves_no_picture_on_any_disk() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let world = World::seeded(67).await;
     let glasses = world.started_glasses("helmet-1").await;
-    let call = take(&world, &glasses).await;
+    let call = Call::taken(&world, &glasses, Part::Talks).await;
     glasses.say("CALL_ONLY").await;
     call.expert.answer(call.case, call.session, kind::CONSENT_RECORD).await;
     call.sees(PATIENCE).await;
-    let pictures = call.row(40).await;
+    let pictures = row(&call, 40).await;
     call.expert.commit(call.case, Draft::of(kind::SESSION_ENDED).session(call.session)).await.unwrap();
     glasses.shows("ended").await;
     tokio::time::sleep(secs(2)).await;
@@ -424,8 +336,9 @@ async fn stop_recording_on_the_glasses_stops_it_within_two_seconds_and_the_call_
     let _alone = ONE_AT_A_TIME.lock().await;
     let world = World::seeded(68).await;
     let glasses = world.started_glasses("helmet-1").await;
-    let call = take(&world, &glasses).await;
-    call.recorded(&glasses).await;
+    let call = Call::taken(&world, &glasses, Part::Talks).await;
+    call.both_say_yes(&glasses).await;
+    call.sees(PATIENCE).await;
     call.expert.event_within(call.case, kind::SEGMENT, PATIENCE, |_| true).await;
     assert!(world.media_bytes() > 0);
     let said = std::time::Instant::now();

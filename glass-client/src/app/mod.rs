@@ -236,6 +236,7 @@ pub async fn run(config: Config) -> Result<(), GlassError> {
                 }
             }
             _ = tick.tick() => {
+                app.identity.save();
                 app.remember();
                 app.watch_speaker().await;
                 app.event(Event::Tick).await;

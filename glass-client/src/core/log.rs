@@ -76,7 +76,13 @@ impl Core {
         self.media = false;
         if let Some(case) = self.case {
             // Ended by a person: the next start begins a new case. Ended by the server: it goes on in this one.
-            todo.push(Action::Remember((!by_person).then_some((case, None))));
+            let next = (!by_person).then_some((case, None));
+            // While the log is read again this may be an end of long ago, and the call in hand comes after it.
+            if self.caught_up {
+                todo.push(Action::Remember(next));
+            } else {
+                self.ended_before = Some(next);
+            }
         }
         todo.push(Action::LeaveMedia);
         if self.caught_up {

@@ -175,6 +175,8 @@ pub struct Core {
     joined: bool,
     fresh: bool,
     caught_up: bool,
+    /// What to remember after an end that was read while catching up, unless a call comes after it.
+    ended_before: Option<Option<(CaseId, Option<SessionId>)>>,
     wants_call: bool,
     sessions: Sessions,
     names: HashMap<Pseudonym, String>,
@@ -219,6 +221,7 @@ impl Core {
             joined: false,
             fresh: false,
             caught_up: false,
+            ended_before: None,
             sessions: Sessions::default(),
             names: HashMap::new(),
             session: None,
@@ -451,6 +454,7 @@ impl Core {
 
     fn on_caught_up(&mut self, todo: &mut Vec<Action>) {
         self.caught_up = true;
+        let ended_before = self.ended_before.take();
         if !std::mem::replace(&mut self.joined, true) {
             todo.push(Action::Join);
             if std::mem::take(&mut self.fresh) {
@@ -479,7 +483,7 @@ impl Core {
                 // Called, but the log does not have it yet: the shell sends it again.
             }
             None if self.wants_call => self.call(todo),
-            None => {}
+            None => todo.extend(ended_before.map(Action::Remember)),
         }
     }
 
@@ -519,6 +523,7 @@ impl Core {
         self.session = None;
         self.called = false;
         self.caught_up = false;
+        self.ended_before = None;
         self.sessions = Sessions::default();
         self.instructions = Instructions::default();
     }

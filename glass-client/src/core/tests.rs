@@ -501,16 +501,34 @@ fn after_a_restart_the_answer_stands_and_the_open_step_comes_back() {
     assert!(!stage.event(Event::Connected).contains(&Action::OpenCase), "the remembered case is opened, not a new one");
     stage.event(Event::CaseOpened { case: stage.case, me: stage.me, fresh: false });
     stage.joined(stage.me, Role::Technician, "Mara");
+    let earlier = Some(SessionId(Uuid::from_u128(5)));
+    stage.log(stage.me, kind::SESSION_CALLED, earlier, None, Payload::None);
+    stage.log(stage.me, kind::SESSION_ENDED, earlier, None, Payload::None);
     stage.log(stage.me, kind::SESSION_CALLED, session, None, Payload::None);
     stage.expert_comes();
     stage.log(stage.me, kind::CONSENT_RECORD, session, None, Payload::None);
     let open = stage.instruction();
+    // A power cut now would lose it.
+    assert!(!stage.done.contains(&Action::Remember(None)), "the end of an earlier call forgets this one");
     stage.done.clear();
     stage.event(Event::CaughtUp);
     assert_eq!(stage.session(), session);
     assert_eq!(stage.done[0], Action::Join);
     assert!(stage.done.contains(&Action::Prepare(open)));
     assert!(stage.sending());
+}
+
+#[test]
+fn a_call_that_was_ended_while_the_glasses_were_off_is_forgotten() {
+    let mut stage = Stage::with(false, true);
+    stage.event(Event::Connected);
+    stage.event(Event::CaseOpened { case: stage.case, me: stage.me, fresh: false });
+    stage.joined(stage.me, Role::Technician, "Mara");
+    let session = Some(SessionId(Uuid::from_u128(5)));
+    stage.log(stage.me, kind::SESSION_CALLED, session, None, Payload::None);
+    stage.log(stage.me, kind::SESSION_ENDED, session, None, Payload::None);
+    stage.event(Event::CaughtUp);
+    assert_eq!(stage.done.iter().rev().find(|a| matches!(a, Action::Remember(_))), Some(&Action::Remember(None)));
 }
 
 #[test]

@@ -161,7 +161,7 @@ impl Api {
         });
         let paired: Paired = self.post("devices/pair", None, &body).await?;
         let pin = pin.map(|pin| pin.to_string());
-        self.identity.enrol(&Enrolled { device: paired.device.clone(), server_key: paired.server_key, pin })?;
+        self.identity.enrol(Enrolled { device: paired.device.clone(), server_key: paired.server_key, pin });
         Ok(paired.device)
     }
 

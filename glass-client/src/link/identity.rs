@@ -7,9 +7,11 @@ use std::{
     io::Write as _,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use ed25519_dalek::SigningKey;
+use lotse_operations::disk::sync_folder;
 use lotse_protocol::{
     envelope,
     id::{CaseId, PublicKey, SessionId},
@@ -22,6 +24,8 @@ use crate::error::GlassError;
 pub struct Identity {
     dir: PathBuf,
     key: SigningKey,
+    /// What enrolment gave, until the disk has it.
+    unsaved: Mutex<Option<Enrolled>>,
 }
 
 /// What enrolment gave.
@@ -67,7 +71,7 @@ impl Identity {
             }
             Err(e) => return Err(GlassError::file(&path, e)),
         };
-        Ok(Self { dir: dir.to_owned(), key })
+        Ok(Self { dir: dir.to_owned(), key, unsaved: Mutex::default() })
     }
 
     pub fn key(&self) -> &SigningKey {
@@ -79,12 +83,27 @@ impl Identity {
     }
 
     pub fn enrolled(&self) -> Option<Enrolled> {
-        read(&self.dir.join("device.json"))
+        self.unsaved().clone().or_else(|| read(&self.dir.join("device.json")))
     }
 
-    pub fn enrol(&self, enrolled: &Enrolled) -> Result<(), GlassError> {
-        let text = serde_json::to_vec(enrolled).map_err(|e| GlassError::Ours(e.to_string()))?;
-        write(&self.dir.join("device.json"), &text)
+    /// Counts at once, whether the disk takes it or not: the pairing code is spent, and another would have to be fetched.
+    pub fn enrol(&self, enrolled: Enrolled) {
+        *self.unsaved() = Some(enrolled);
+        self.save();
+    }
+
+    /// Keeps for the next start what the disk has not taken yet.
+    pub fn save(&self) {
+        let mut unsaved = self.unsaved();
+        let Some(text) = unsaved.as_ref().and_then(|e| serde_json::to_vec(e).ok()) else { return };
+        match write(&self.dir.join("device.json"), &text) {
+            Ok(()) => *unsaved = None,
+            Err(e) => tracing::error!("after a restart these glasses would need a new pairing code: {e}"),
+        }
+    }
+
+    fn unsaved(&self) -> MutexGuard<'_, Option<Enrolled>> {
+        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn in_hand(&self) -> Option<InHand> {
@@ -111,14 +130,15 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-/// Whole or not at all: written beside, then moved.
+/// Whole or not at all, and there after a power cut: written beside, then moved.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), GlassError> {
     let beside = path.with_extension("new");
     let broken = |e| GlassError::file(path, e);
     let mut file =
         fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&beside).map_err(broken)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(broken)?;
-    fs::rename(&beside, path).map_err(broken)
+    fs::rename(&beside, path).map_err(broken)?;
+    path.parent().map_or(Ok(()), sync_folder).map_err(broken)
 }
 
 #[cfg(test)]
@@ -135,6 +155,20 @@ mod tests {
         assert_eq!(Identity::open(&inside).expect("kept").public_key(), first);
         fs::set_permissions(inside.join("device.key"), fs::Permissions::from_mode(0o644)).expect("chmod");
         assert!(Identity::open(&inside).err().expect("refused").to_string().contains("chmod 600"));
+    }
+
+    #[test]
+    fn an_enrolment_counts_though_the_disk_refuses_it_and_is_kept_once_it_takes_it() {
+        let dir = tempfile::tempdir().expect("dir");
+        let identity = Identity::open(dir.path()).expect("made");
+        // A folder in its place: the file cannot be moved there.
+        fs::create_dir_all(dir.path().join("device.json/full")).expect("folder");
+        let enrolled = Enrolled { device: "d".into(), server_key: identity.public_key(), pin: None };
+        identity.enrol(enrolled.clone());
+        assert_eq!(identity.enrolled(), Some(enrolled.clone()));
+        fs::remove_dir_all(dir.path().join("device.json")).expect("removed");
+        identity.save();
+        assert_eq!(Identity::open(dir.path()).expect("again").enrolled(), Some(enrolled));
     }
 
     #[test]

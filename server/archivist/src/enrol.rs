@@ -49,6 +49,9 @@ struct Token {
     token: String,
 }
 
+/// Between two attempts to keep an enrolment.
+const SAVE_AGAIN: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// TLS with the trust this archivist was paired with; before that, with what its pairing code says.
 pub fn tls(config: &Config, keys: &Keys) -> Result<ClientConfig> {
     client_config(pin(config, keys)?)
@@ -107,7 +110,11 @@ pub async fn enrolment(http: &Client, config: &Config, keys: &Keys) -> Result<En
     }
     let pin = pin.map(|pin| pin.to_string());
     let enrolment = Enrolment { device: paired.device, server_key: paired.server_key, pin };
-    keys.save_enrolment(&enrolment)?;
+    // The code is spent: what it gave is held until the disk takes it.
+    while let Err(e) = keys.save_enrolment(&enrolment) {
+        tracing::error!("{e}. It is tried again; if this program ended now, it would need a new pairing code.");
+        tokio::time::sleep(SAVE_AGAIN).await;
+    }
     Ok(enrolment)
 }
 

@@ -1,6 +1,7 @@
-//! What every program needs to be run for years: figures, log lines that cannot flood, backups that prove themselves, disk space.
+//! What every program needs to be run for years: figures, log lines that cannot flood, backups that prove themselves, disk space, doctors.
 //!
-//! Owns: the metrics listener, the limit on log lines, the form of a backup folder, the version mark of a data folder.
+//! Owns: the metrics listener, the limit on log lines, the form of a backup folder, the version mark of a data folder, what
+//! all doctors share.
 //! Never: knows what a case, a person or a packet is; what is counted and copied is said by the programs.
 //! Elsewhere: what a backup of the server holds (`lotse-server`, `store::backup`), of the archive (`lotse-archivist`, `backup`).
 
@@ -9,6 +10,7 @@
 
 pub mod backup;
 pub mod disk;
+pub mod doctor;
 pub mod format;
 pub mod log;
 pub mod metrics;

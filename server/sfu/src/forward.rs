@@ -18,7 +18,7 @@ use rtc::rtp;
 use rtc::sansio::Protocol;
 
 use crate::history::Packet;
-use crate::leg::Due;
+use crate::leg::{Due, Leg};
 use crate::publisher::ClockPoint;
 use crate::socket::Outlet;
 use crate::srtp::{Carried, Head};
@@ -70,7 +70,7 @@ impl State {
             payload: packet.payload,
         };
         if video {
-            uplink.history.keep(&packet);
+            uplink.history.keep(&packet, opens, now);
         }
         self.burst.push(packet);
         for n in 0..uplink_subscriptions(&self.legs, from, at) {
@@ -221,6 +221,38 @@ impl State {
                 self.queue(to.leg);
             }
         }
+    }
+
+    /// A line begins to carry: with the newest key frame if one came since the track was offered, else with the next.
+    pub(crate) fn begin(&mut self, to: LegId, line: usize, now: Instant) {
+        if !self.catch_up(to, line, now) {
+            self.want_key_frame(to, line, now);
+        }
+    }
+
+    /// Sends a line what it missed since the newest key frame, while its connection was being made.
+    fn catch_up(&mut self, to: LegId, line: usize, now: Instant) -> bool {
+        let waits = |leg: &Leg| {
+            let line = leg.downlinks.get(line)?;
+            if leg.connected && line.live && line.needs_key_frame { line.offered_at } else { None }
+        };
+        let Some(since) = self.legs[to].as_deref().and_then(waits) else { return false };
+        let Some((publisher, at)) = self.source(to, line) else { return false };
+        let Some(publisher) = self.legs[publisher].as_ref() else { return false };
+        let Some(missed) = publisher.uplinks[at].history.since_key_frame(since, now) else { return false };
+        let first = self.burst.len();
+        self.burst.extend(missed.cloned());
+        let Some(leg) = self.legs[to].as_mut() else { return false };
+        let downlink = &mut leg.downlinks[line];
+        downlink.needs_key_frame = false;
+        for packet in first..self.burst.len() {
+            let Some(number) = downlink.numbering.map(self.burst[packet].number) else { continue };
+            downlink.packets = downlink.packets.wrapping_add(1);
+            downlink.octets = downlink.octets.wrapping_add(self.burst[packet].payload.len() as u32);
+            leg.due.push(Due { packet, line, number, repair: false });
+        }
+        self.queue(to);
+        true
     }
 
     /// A subscriber wants a key frame on one of its lines.

@@ -255,6 +255,9 @@ impl Leg {
             }
             let line = &mut self.downlinks[at];
             line.offered = line.assigned.is_some();
+            if line.offered {
+                line.offered_at.get_or_insert(now);
+            }
         }
         let offer = self.connection.create_offer(None).map_err(core("an offer"))?;
         self.connection.set_local_description(now, offer.clone()).map_err(core("its own offer"))?;

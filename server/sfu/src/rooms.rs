@@ -15,6 +15,7 @@ use crate::leg::Leg;
 use crate::path::Route;
 use crate::publisher::Subscription;
 use crate::room::{Flowing, Room, one_of_each};
+use crate::subscriber::Downlink;
 use crate::worker::{LegId, State};
 use crate::{Gateway, LegKind, MAX_LEGS, SfuError, SfuEvent};
 
@@ -132,7 +133,7 @@ impl State {
         self.queue(id);
         self.refresh(at, now);
         for line in answered.started {
-            self.want_key_frame(id, line, now);
+            self.begin(id, line, now);
         }
         Ok(())
     }
@@ -163,6 +164,9 @@ impl State {
         member.open = open;
         if let Some(leg) = member.leg.and_then(|id| self.legs[id].as_mut()) {
             leg.open = open;
+            if !open {
+                leg.uplinks.iter_mut().for_each(|uplink| uplink.history.forget());
+            }
         }
         self.refresh(at, now);
     }
@@ -260,11 +264,18 @@ impl State {
                 leg.uplinks[track.uplink].voice = place.unwrap_or(usize::MAX);
             }
         }
+        let mut offered = Vec::new();
         for ((who, leg_id), wants) in legs.iter().zip(wants) {
             let Some(leg) = self.legs[*leg_id].as_mut() else { continue };
             leg.set_wants(wants);
             match leg.negotiate(now) {
-                Ok(Some(offer)) => self.events.tell(SfuEvent::Offer { room: id, who: *who, offer }),
+                Ok(Some(offer)) => {
+                    let fresh = |line: &Downlink| line.assigned.is_some() && !line.live;
+                    offered.extend(
+                        (0..leg.downlinks.len()).filter(|at| fresh(&leg.downlinks[*at])).map(|at| (*leg_id, at)),
+                    );
+                    self.events.tell(SfuEvent::Offer { room: id, who: *who, offer });
+                }
                 Ok(None) => {}
                 Err(error) => {
                     tracing::error!(%error, "a leg cannot be offered its lines and is ended");
@@ -274,6 +285,10 @@ impl State {
         }
         self.connect(&all, &legs);
         self.tell_watched(id, &all, &legs);
+        // On its way while the client answers and connects.
+        for (leg, line) in offered {
+            self.want_key_frame(leg, line, now);
+        }
     }
 
     /// Rebuilds who gets what from whom.

@@ -106,6 +106,8 @@ pub(crate) struct Downlink {
     pub(crate) last: Option<Assignment>,
     /// Whether the open or last offer had it flow.
     pub(crate) offered: bool,
+    /// When its track was first offered: nothing older is sent.
+    pub(crate) offered_at: Option<Instant>,
     /// The client has agreed that nothing flows: another track may take the line.
     pub(crate) idle: bool,
     /// The client has agreed to receive: packets flow.
@@ -145,6 +147,7 @@ impl Downlink {
             assigned: None,
             last: None,
             offered: false,
+            offered_at: None,
             idle: false,
             live: false,
             payload_type: 0,
@@ -176,6 +179,7 @@ impl Downlink {
     pub(crate) fn unassign(&mut self) {
         self.last = self.assigned.take();
         self.live = false;
+        self.offered_at = None;
         self.restart();
     }
 

@@ -26,7 +26,9 @@ use crate::budget::Budget;
 use crate::command::{Command, Shared};
 use crate::path::{Check, Route};
 use crate::probe;
-use crate::{SfuEvent, engine::Engine, history::Packet, leg::Leg, room::Room, socket::Outlet, stun, tcp::Streams};
+use crate::{
+    LegKind, SfuEvent, engine::Engine, history::Packet, leg::Leg, room::Room, socket::Outlet, stun, tcp::Streams,
+};
 
 /// Place of a leg in its worker.
 pub(crate) type LegId = usize;
@@ -237,6 +239,8 @@ impl State {
                 });
                 if polled {
                     self.poll_leg(id, now);
+                    // The end of a handshake goes before what only its key opens.
+                    self.send_said(out);
                 }
                 self.send_due(id, out);
             }));
@@ -245,6 +249,14 @@ impl State {
             }
         }
         self.burst.clear();
+    }
+
+    /// Sends what the connections had to say.
+    pub(crate) fn send_said(&mut self, out: &mut Outlet) {
+        for (to, message) in self.outbox.drain(..) {
+            out.push(&message);
+            out.flush(to, &mut self.streams);
+        }
     }
 
     /// Events, reads, writes, next deadline.
@@ -295,9 +307,13 @@ impl State {
                     if let Some(room) = self.rooms[room].as_ref() {
                         self.events.tell(SfuEvent::Connected { room: room.id, who });
                     }
-                    let now = Instant::now();
-                    for line in 0..self.legs[id].as_ref().map_or(0, |leg| leg.downlinks.len()) {
-                        self.want_key_frame(id, line, now);
+                    let (now, lines, kind) = (Instant::now(), leg.downlinks.len(), leg.kind);
+                    for line in 0..lines {
+                        match kind {
+                            // Our own client loses what comes right after the handshake.
+                            LegKind::Archivist => self.want_key_frame(id, line, now),
+                            _ => self.begin(id, line, now),
+                        }
                     }
                 }
                 RTCPeerConnectionState::Failed => self.ended.push((id, "dtls")),
@@ -464,10 +480,7 @@ impl Worker {
     /// Sends what the connections had to say, and counts everything that went out.
     fn send(&mut self) {
         let out = &mut self.outlet;
-        for (to, message) in self.state.outbox.drain(..) {
-            out.push(&message);
-            out.flush(to, &mut self.state.streams);
-        }
+        self.state.send_said(out);
         self.state.streams.write();
         self.shared.packets_out.fetch_add(std::mem::take(&mut out.packets), Ordering::Relaxed);
         self.shared.bytes_out.fetch_add(std::mem::take(&mut out.bytes), Ordering::Relaxed);

@@ -208,6 +208,40 @@ async fn key_frames_are_asked_for_when_a_subscriber_comes_and_pictures_begin_wit
     assert_eq!(world.clients[&expert].packets(&main)[0].header.timestamp, 4 * 3_000);
 }
 
+/// An answer takes longer than a key frame: what passed meanwhile is not lost for whoever answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_answers_slowly_begins_with_the_key_frame_that_came_meanwhile() {
+    let mut world = World::new();
+    let (glasses, expert) = (person(1), person(2));
+    let main = track(TrackSource::Main);
+    world.join(glasses, LegKind::Person, vec![main.clone()]).await;
+    world.join(expert, LegKind::Person, vec![]).await;
+    world.open(glasses).await;
+    let picture = async |world: &World, n: u8, key: bool| {
+        world.clients[&glasses].send(&main, n.into(), u32::from(n) * 3_000, &vp8(key, n), &[]).await;
+    };
+    // From before the expert was offered anything: never theirs.
+    picture(&world, 0, true).await;
+    world.settle(FRAME).await;
+    let slow = world.clients.remove(&expert).expect("a client");
+    world.open(expert).await;
+    let asked = |w: &World| w.seen.iter().filter(|e| matches!(e, SfuEvent::KeyFrame { .. })).count();
+    world.until("a key frame is asked for as soon as the track is offered", |w| asked(w) == 1).await;
+    let offer = world.offer_to(expert);
+    for n in 1..6u8 {
+        picture(&world, n, n == 2).await;
+        world.settle(FRAME).await;
+    }
+    world.clients.insert(expert, slow);
+    world.take(expert, offer).await;
+    world.until("the pictures since", |w| w.clients[&expert].packets(&main).len() == 4).await;
+    picture(&world, 6, false).await;
+    world.until("and the next", |w| w.clients[&expert].packets(&main).len() == 5).await;
+    let times: Vec<u32> = world.clients[&expert].packets(&main).iter().map(|p| p.header.timestamp / 3_000).collect();
+    assert_eq!(times, [2, 3, 4, 5, 6]);
+    assert_eq!(asked(&world), 1, "and not again");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pointer_reaches_the_others_and_nobody_else() {
     let mut world = World::new();

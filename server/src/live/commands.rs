@@ -7,7 +7,7 @@ use lotse_protocol::{
     command::{ClientMessage, ServerMessage},
     envelope::{self, AuthorFields},
     id::{CaseId, EventId, SessionId},
-    policy::{Relation, Verb, allowed},
+    policy::{Relation, Role, Verb, allowed},
     signal::{RtcAnswer, fingerprint_text},
 };
 
@@ -25,6 +25,8 @@ use crate::{
 
 /// Cases one socket may have open: a desk with many windows, not a crawler.
 const MOST_OPEN: usize = 64;
+/// The archivist has the case of every running session open: more than any machine carries, and some megabytes at most.
+const MOST_RECORDED: usize = 4_096;
 
 /// What a refusal is about.
 #[derive(Default, Clone, Copy)]
@@ -116,10 +118,11 @@ impl Socket {
 
     /// Gives the caller a place in the case. What it may read follows from its relation, now or when that changes.
     async fn on_open_case(&mut self, case: CaseId, after_seq: u64) -> Result<ServerMessage, Error> {
-        if self.cases.len() >= MOST_OPEN && !self.cases.contains_key(&case) {
-            return Err(Code::Busy.into());
-        }
         let role = self.caller.role();
+        let most = if role == Role::Archivist { MOST_RECORDED } else { MOST_OPEN };
+        if self.cases.len() >= most && !self.cases.contains_key(&case) {
+            return Err(Refusal::with(Code::TooManyOpen, most).into());
+        }
         let standing = self.app.log.enter(self.caller.account.id, role, case).await?;
         let (done, opened) = tokio::sync::oneshot::channel();
         self.app.hub.tell(ToHub::Open { conn: self.id, case, me: standing.me, done }).await;

@@ -189,3 +189,27 @@ async fn a_case_belongs_to_the_summary_of_its_session() {
         waits.until(|m| matches!(m, ServerMessage::Queue { calls } if calls.is_empty()).then_some(())).await;
     }
 }
+
+#[tokio::test]
+async fn a_desk_holds_many_cases_open_and_the_archivist_all_of_them() {
+    let world = World::start().await;
+    let glasses = world.pair("helmet-1").await;
+    let mut desk = world.login("expert").await.connect().await;
+    let mut archivist = world.pair("archivist").await.connect().await;
+    let mut first = None;
+    for n in 0..65 {
+        let case = world.case(&glasses).await;
+        archivist.open(case).await;
+        if n < 64 {
+            desk.open(case).await;
+            first.get_or_insert(case);
+            continue;
+        }
+        desk.say(&ClientMessage::OpenCase { case, after_seq: 0 }).await;
+        let refused = desk.refused().await;
+        assert_eq!(refused.code, "too_many_open");
+        assert!(refused.message.contains("64 cases"), "{}", refused.message);
+        desk.say(&ClientMessage::CloseCase { case: first.expect("a case") }).await;
+        desk.open(case).await;
+    }
+}

@@ -118,6 +118,17 @@ pub async fn look_at(host: &str, port: u16, pin: Option<Pin>) -> std::io::Result
     Ok(Seen { facts: seen.and_then(|der| Facts::of(&der).ok()), fault })
 }
 
+/// Facts of the certificate at an address; `None` where it is not `https`, nobody answers, or something is wrong with it.
+pub async fn sound_facts(url: &str, pin: Option<Pin>) -> Option<Facts> {
+    let authority = url.strip_prefix("https://")?.split('/').next().unwrap_or_default();
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().unwrap_or(443)),
+        _ => (authority, 443),
+    };
+    let seen = look_at(host, port, pin).await.ok()?;
+    seen.facts.filter(|_| seen.fault.is_none())
+}
+
 /// Keeps what was shown and leaves the judgement to another.
 #[derive(Debug)]
 struct Recorder {

@@ -11,7 +11,7 @@ mod pin;
 
 pub use authority::{Authority, Leaf};
 pub use client::client_config;
-pub use facts::{Facts, Seen, first_facts, look_at};
+pub use facts::{Facts, Seen, first_facts, look_at, sound_facts};
 pub use fault::Fault;
 pub use pin::{Pin, split_code};
 

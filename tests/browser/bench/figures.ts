@@ -18,6 +18,8 @@ export type Join = { open_ms: number; picture_ms: number };
 export type Watched = {
   at: string;
   lasted_s: number;
+  /** How far the glasses' quartz was off. */
+  ppm: number;
   load: [before: number, five_minutes: number];
   frames: { captured: number; encoded: number };
   stats: Record<string, Record<string, number>>;
@@ -45,6 +47,11 @@ export function spread(values: readonly number[]): Spread | null {
   return { n: sorted.length, min: sorted[0]!, p50: at(0.5), p95: at(0.95), max: sorted.at(-1)! };
 }
 
+/** Medians of the six sixths of a session, in its order: a drift would show. */
+function sixths(values: readonly number[]): (number | undefined)[] {
+  return Array.from({ length: 6 }, (_, i) => spread(values.slice((i * values.length) / 6, ((i + 1) * values.length) / 6))?.p50);
+}
+
 /** Ticks a millisecond. */
 const RATE: Record<string, number> = { main: 90, preview: 90, voice: 48 };
 /** The Opus encoder looks ahead 312 samples at 48 kHz: a sound comes out of the decoder so much after its own RTP time. */
@@ -54,28 +61,29 @@ const HEARD_WITHIN_MS = 2_000;
 /** Rounds of the clip lose up to 40 ms between picture and sound before the glasses make it good. */
 const CLAP_APART_MS = 100;
 
-/** Server UTC of an RTP time of the glasses, ms. */
-function capturedAt(rtp: number, track: TrackInfo): number {
-  return (track.start_us! + track.clock_offset_us) / 1000 + (rtp - track.rtp_base!) / RATE[track.source]!;
+/** Server UTC of an RTP time of the glasses, ms. Their quartz is `ppm` off: the machine's own clock is the true one. */
+function capturedAt(rtp: number, track: TrackInfo, ppm: number): number {
+  const started = (track.start_us! + track.clock_offset_us) / 1000;
+  return started + (rtp - track.rtp_base!) / RATE[track.source]! / (1 + ppm / 1e6);
 }
 
 /** The archive's clock samples hold what the glasses' sender reports claim for an RTP time; the announced mapping says it too. */
 function mappingError(archive: Archive, track: TrackInfo): number[] {
   const own = archive.segments.filter((s) => s.info.track === track.track);
-  return own.flatMap((s) => s.clock.filter((c) => c[1] > 0).map(([rtp, ntp_us]) => (ntp_us + track.clock_offset_us) / 1000 - capturedAt(rtp, track)));
+  return own.flatMap((s) => s.clock.filter((c) => c[1] > 0).map(([rtp, ntp_us]) => (ntp_us + track.clock_offset_us) / 1000 - capturedAt(rtp, track, 0)));
 }
 
 type Clap = { flash_ms: number; click_ms: number; seen_after_ms: number | null; heard_ms: number | null };
 
 /** Every clap of the session: captured as light and as sound, how long after it the light was seen, when the sound was heard. */
 function claps(watched: Watched, numbers: Map<number, number | null>, clicks: readonly number[]): Clap[] {
-  const { main, voice } = watched;
-  const captured = clicks.map((rtp) => capturedAt(rtp, voice) - OPUS_AHEAD_MS);
+  const { main, voice, ppm } = watched;
+  const captured = clicks.map((rtp) => capturedAt(rtp, voice, ppm) - OPUS_AHEAD_MS);
   const heard = watched.heard.map((at) => at + watched.latency_ms);
   const found: Clap[] = [];
   for (const [rtp, number] of numbers) {
     if (!spec.claps.some((c) => c.frame === number)) continue;
-    const flash_ms = capturedAt(rtp, main);
+    const flash_ms = capturedAt(rtp, main, ppm);
     const click_ms = captured.find((c) => Math.abs(c - flash_ms) < CLAP_APART_MS);
     if (click_ms === undefined) continue;
     // A page that is short of time leaves pictures out; the flash stands in three.
@@ -83,7 +91,7 @@ function claps(watched: Watched, numbers: Map<number, number | null>, clicks: re
     found.push({
       flash_ms,
       click_ms,
-      seen_after_ms: flash === undefined ? null : flash[1] - capturedAt(flash[0], main),
+      seen_after_ms: flash === undefined ? null : flash[1] - capturedAt(flash[0], main, ppm),
       heard_ms: heard.find((h) => h > click_ms && h < click_ms + HEARD_WITHIN_MS) ?? null,
     });
   }
@@ -103,7 +111,8 @@ export function figures(watched: Watched, archive: Archive, pictures: string): {
   const seeks = watched.seeks.map((s) => ({ ...s, archived: numbers.get(s.rtp ?? -1) ?? null }));
   const all = claps(watched, numbers, archive.clicks(voice.track));
   const heard = all.filter((c) => c.heard_ms !== null);
-  const painted = watched.painted.map(([rtp, at]) => at - capturedAt(rtp, main));
+  const skews = heard.map((c) => (c.seen_after_ms ?? NaN) - (c.heard_ms! - c.click_ms));
+  const painted = watched.painted.map(([rtp, at]) => at - capturedAt(rtp, main, watched.ppm));
   return {
     raw: { marks, seeks, claps: all, joins: watched.joins, failed: watched.failed, gaps: archive.gaps, painted, usage: watched.usage },
     figures: {
@@ -115,7 +124,8 @@ export function figures(watched: Watched, archive: Archive, pictures: string): {
       recorded: numbers.size,
       segments: archive.segments.length,
       browser: watched.stats,
-      usage: [watched.usage[0], watched.usage.at(-1)],
+      usage: [watched.usage[0], watched.usage[Math.floor(watched.usage.length / 2)], watched.usage.at(-1)],
+      ppm: watched.ppm,
       clock: {
         page_error: spread(watched.clocks.map((c) => c.offset_ms - c.wall_ms)),
         glasses_error: spread(watched.offsets),
@@ -123,8 +133,7 @@ export function figures(watched: Watched, archive: Archive, pictures: string): {
         mapping: spread([...mappingError(archive, main), ...mappingError(archive, voice)]),
       },
       glass_to_glass: spread(painted),
-      // The same in six parts of the session: a drift would show.
-      glass_to_glass_parts: Array.from({ length: 6 }, (_, i) => spread(painted.slice((i * painted.length) / 6, ((i + 1) * painted.length) / 6))?.p50),
+      glass_to_glass_parts: sixths(painted),
       enter_to_present: spread(marks.map((m) => m.shown_ms - m.enter_ms)),
       marks: {
         n: marks.length,
@@ -138,7 +147,8 @@ export function figures(watched: Watched, archive: Archive, pictures: string): {
       source_skew: spread(all.map((c) => c.click_ms - c.flash_ms)),
       mouth_to_ear: spread(heard.map((c) => c.heard_ms! - c.click_ms)),
       output_latency_ms: watched.latency_ms,
-      skew: spread(heard.map((c) => (c.seen_after_ms ?? NaN) - (c.heard_ms! - c.click_ms))),
+      skew: spread(skews),
+      skew_parts: sixths(skews),
       seek: spread(seeks.map((s) => s.took_ms ?? NaN)),
       seeks: { n: seeks.length, right: seeks.filter((s) => s.number !== null && s.number === s.archived).length },
     },

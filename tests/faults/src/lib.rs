@@ -1,15 +1,16 @@
-//! A file layer that fails, loaded before the C library (`LD_PRELOAD`) into an unmodified program of ours, its SQLite included.
+//! A file layer that fails and clocks that run off, loaded before the C library (`LD_PRELOAD`) into an unmodified program of ours, its SQLite included.
 //!
 //! Owns: the calls that change files below the folders of `LOTSE_FAULTS_UNDER` (separated by `:`), the calls that wait for the disk, and
-//! the calls that ask for the time of day. What goes wrong stands in the file `LOTSE_FAULTS`, shared with the test while the program runs.
-//! Never: touches another file, a socket or the monotonic clock; allocates; takes a lock.
+//! the calls that ask for a time. What goes wrong stands in the file `LOTSE_FAULTS`, shared with the test while the program runs. And, without
+//! that file, a quartz that is off: `LOTSE_CLOCK_PPM` parts in a million, for all clocks of the program, from its start on.
+//! Never: touches another file or a socket; allocates; takes a lock.
 //! Elsewhere: the test's end of the shared file (`lotse_tests::faults`, which holds the same layout).
 #![allow(clippy::missing_safety_doc)]
 
 use std::{
     ffi::CStr,
     ptr::{self, null_mut},
-    sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicI64, AtomicPtr, AtomicU8, AtomicU64, Ordering::Relaxed},
 };
 
 use libc::{
@@ -280,9 +281,9 @@ pub unsafe extern "C" fn unlink(path: *const c_char) -> c_int {
     }
 }
 
-// The time of day.
+// Time.
 
-/// What is to be added, µs.
+/// What is to be added to the time of day, µs.
 fn shift_us() -> i64 {
     let Some(shared) = shared() else { return 0 };
     let shift = shared.clock_shift_us.load(Relaxed) as i64;
@@ -292,23 +293,61 @@ fn shift_us() -> i64 {
     shift
 }
 
-/// Seconds and µs, shifted.
+/// `i64::MIN`: not read yet.
+static PPM: AtomicI64 = AtomicI64::new(i64::MIN);
+/// What CLOCK_MONOTONIC said when it was first asked, ns; 0: not yet.
+static START_NS: AtomicI64 = AtomicI64::new(0);
+
+/// How far the quartz is off by now, ns.
+fn drift_ns() -> i64 {
+    let mut ppm = PPM.load(Relaxed);
+    if ppm == i64::MIN {
+        // SAFETY: C strings.
+        ppm = unsafe {
+            let said = libc::getenv(c"LOTSE_CLOCK_PPM".as_ptr());
+            if said.is_null() { 0 } else { libc::atol(said) }
+        };
+        PPM.store(ppm, Relaxed);
+    }
+    if ppm == 0 {
+        return 0;
+    }
+    let mut time = timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a place for the answer.
+    unsafe { libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_MONOTONIC, &raw mut time) };
+    let now = time.tv_sec * 1_000_000_000 + time.tv_nsec;
+    let start = START_NS.compare_exchange(0, now, Relaxed, Relaxed).map_or_else(|start| start, |_| now);
+    (now - start) / 1_000 * ppm / 1_000
+}
+
+/// The time of day, shifted and drifted, µs.
 fn now_us() -> i64 {
     let mut time = timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: a place for the answer.
     unsafe { libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_REALTIME, &raw mut time) };
-    time.tv_sec * 1_000_000 + time.tv_nsec / 1000 + shift_us()
+    time.tv_sec * 1_000_000 + time.tv_nsec / 1000 + shift_us() + drift_ns() / 1000
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn clock_gettime(clock: clockid_t, time: *mut timespec) -> c_int {
     unsafe {
         let got = libc::syscall(libc::SYS_clock_gettime, clock, time) as c_int;
-        if got == 0 && !time.is_null() && matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE) {
-            let ns = i128::from((*time).tv_sec) * 1_000_000_000 + i128::from((*time).tv_nsec);
-            let shifted = ns + i128::from(shift_us()) * 1000;
-            (*time).tv_sec = shifted.div_euclid(1_000_000_000) as time_t;
-            (*time).tv_nsec = shifted.rem_euclid(1_000_000_000) as c_long;
+        if got != 0 || time.is_null() {
+            return got;
+        }
+        let added = match clock {
+            libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE => {
+                i128::from(shift_us()) * 1000 + i128::from(drift_ns())
+            }
+            libc::CLOCK_MONOTONIC | libc::CLOCK_MONOTONIC_COARSE | libc::CLOCK_MONOTONIC_RAW | libc::CLOCK_BOOTTIME => {
+                i128::from(drift_ns())
+            }
+            _ => 0,
+        };
+        if added != 0 {
+            let ns = i128::from((*time).tv_sec) * 1_000_000_000 + i128::from((*time).tv_nsec) + added;
+            (*time).tv_sec = ns.div_euclid(1_000_000_000) as time_t;
+            (*time).tv_nsec = ns.rem_euclid(1_000_000_000) as c_long;
         }
         got
     }

@@ -119,10 +119,13 @@ export class OpenCase {
     return this.#log.settled();
   }
 
-  /** Signs and sends an event; resolves with its seq once it is durable. Joins the case before if need be, without waiting for that. */
-  async commit(draft: Draft): Promise<{ id: string; seq: number }> {
+  /**
+   * Signs and sends an event; resolves with its seq once it is durable. Joins the case before if need be, without waiting for that.
+   * `onOut` is called when the event has left the page.
+   */
+  async commit(draft: Draft, onOut?: () => void): Promise<{ id: string; seq: number }> {
     await this.#enter();
-    return this.#send(draft);
+    return this.#send(draft, onOut);
   }
 
   /** Makes the keys that a first event needs, while there is time. */
@@ -172,13 +175,14 @@ export class OpenCase {
     return this.#identity;
   }
 
-  #send(draft: Draft): Promise<{ id: string; seq: number }> {
+  #send(draft: Draft, onOut?: () => void): Promise<{ id: string; seq: number }> {
     if (this.#pending.size >= MAX_PENDING) {
       return Promise.reject(new Error('too much is waiting for the network'));
     }
     // Numbers must go out in the order they were given: one signature after the other.
     const sent = this.#signing.then(() => this.#signAndSend(draft));
     this.#signing = sent.catch(() => {});
+    if (onOut) void sent.then(onOut, () => {});
     return sent.then(({ id, committed }) => committed.then((seq) => ({ id, seq })));
   }
 

@@ -54,6 +54,8 @@ export class LiveCall {
   #lastPointer = 0;
   #rejoining = false;
   #noticing = false;
+  /** The picture whose marks are being sent. */
+  #leaving: Frozen | null = null;
 
   constructor(readonly caseId: string) {
     this.open = new OpenCase(caseId, app.link, app.me?.name ?? '');
@@ -224,10 +226,14 @@ export class LiveCall {
 
   /** Back to live; marks that were not sent are gone. */
   unfreeze(): void {
+    this.#thaw();
+    this.rtc?.send({ t: 'off' });
+  }
+
+  #thaw(): void {
     this.freezing.release();
     this.#blank();
     this.colleagues.putAway();
-    this.rtc?.send({ t: 'off' });
   }
 
   /** My marks as they are now, the one in motion with them; null: the pen is up. */
@@ -259,10 +265,11 @@ export class LiveCall {
       text: this.text.trim(),
       marks,
     };
-    const picture = this.freezing.picture();
-    // Back to live at once; a second Enter finds nothing to send again.
-    this.unfreeze();
-    await this.sending.send(body, session.id, await picture);
+    // A second Enter sends nothing again.
+    if (this.#leaving === frozen) return;
+    this.#leaving = frozen;
+    // The glasses stay with "is drawing" until they show what was drawn.
+    await this.sending.send(body, session.id, this.freezing.picture(), () => this.#thaw());
   }
 
   /** Keeps the picture on screen in the case; only while recording is allowed. */

@@ -17,16 +17,22 @@ import { Relayed } from './relayed.svelte';
 /** A relayed picture travels in one live message of at most 256 KiB, as base64: sealed it may have this much. */
 const MAX_RELAY_BYTES = 160 * 1024;
 
+/** Drawing the page anew waits for the message to leave, at most this long. */
+const SHOWN_AFTER_MS = 50;
+
 /** An instruction that is not in the log yet, or whose picture only this tab has. */
-export interface Outgoing {
-  key: string;
-  url: string;
-  state: 'sending' | 'sent' | 'failed';
+export class Outgoing {
+  readonly key = crypto.randomUUID();
+  url = $state('');
+  state: 'sending' | 'sent' | 'failed' = $state('sending');
   /** The event, once committed. */
-  id: string | null;
-  body: Instruction;
-  why: string;
-  again: () => void;
+  id: string | null = $state(null);
+  why = $state('');
+
+  constructor(
+    readonly body: Instruction,
+    readonly again: (out: Outgoing) => void,
+  ) {}
 }
 
 export class Sending {
@@ -59,30 +65,30 @@ export class Sending {
     this.#ahead = { picture, sealed };
   }
 
-  async send(body: Instruction, session: string, picture: Blob | null): Promise<void> {
-    this.outgoing.push({
-      key: crypto.randomUUID(),
-      url: picture ? URL.createObjectURL(picture) : '',
-      state: 'sending',
-      id: null,
-      body,
-      why: '',
-      again: () => {},
-    });
-    // The proxied object of the list, so that later changes are seen.
-    const item = this.outgoing.at(-1)!;
-    item.again = () => void this.#instruct(item, session, picture);
-    await this.#instruct(item, session, picture);
+  /** `onOut` is called when the message has left, or is late: from then on the page may take time for itself. */
+  async send(body: Instruction, session: string, picture: Promise<Blob | null>, onOut: () => void): Promise<void> {
+    const out = new Outgoing(body, (o) => void this.#instruct(o, session, picture));
+    let shown = false;
+    const show = () => {
+      if (!shown) this.outgoing.push(out);
+      if (!shown) onOut();
+      shown = true;
+    };
+    const late = setTimeout(show, SHOWN_AFTER_MS);
+    await this.#instruct(out, session, picture, show);
+    clearTimeout(late);
+    show();
   }
 
-  async #instruct(out: Outgoing, session: string, picture: Blob | null): Promise<void> {
+  async #instruct(out: Outgoing, session: string, asked: Promise<Blob | null>, onOut?: () => void): Promise<void> {
     out.state = 'sending';
     out.why = '';
     try {
+      const picture = await asked;
+      if (picture && !out.url) out.url = URL.createObjectURL(picture);
       const s = this.open.view.sessions.list.find((x) => x.id === session);
-      out.id =
-        (s && mayRecord(s) && picture ? await this.#instructKept(out, session, picture) : null) ??
-        (await this.#instructRelayed(out, session, picture));
+      const kept = s && mayRecord(s) && picture ? await this.#instructKept(out, session, picture, onOut) : null;
+      out.id = kept ?? (await this.#instructRelayed(out, session, picture, onOut));
       out.state = 'sent';
     } catch (e) {
       out.state = 'failed';
@@ -91,30 +97,25 @@ export class Sending {
   }
 
   /** With the picture as an attachment; null when recording was withdrawn meanwhile. */
-  async #instructKept(out: Outgoing, session: string, picture: Blob): Promise<string | null> {
+  async #instructKept(out: Outgoing, session: string, picture: Blob, onOut?: () => void): Promise<string | null> {
     const ahead = this.#ahead?.picture === picture ? await this.#ahead.sealed.catch(() => null) : null;
     this.#ahead = null;
     const sealed = ahead ?? (await this.open.upload(new Uint8Array(await picture.arrayBuffer())));
     try {
-      const { id } = await this.open.commit({
-        kind: KIND.instruction,
-        session,
-        payload: $state.snapshot(out.body),
-        attachments: [sealed],
-      });
+      const { id } = await this.open.commit({ kind: KIND.instruction, session, payload: out.body, attachments: [sealed] }, onOut);
       return id;
     } catch (e) {
       const code = e instanceof CommitError ? e.error.code : '';
       if (code === 'not_recording') return null;
       // Forgotten meanwhile: once more, from the beginning.
-      if (code === 'missing_item' && ahead) return this.#instructKept(out, session, picture);
+      if (code === 'missing_item' && ahead) return this.#instructKept(out, session, picture, onOut);
       throw e;
     }
   }
 
   /** Without recording the log keeps the marks; the picture passes through memory to those present. */
-  async #instructRelayed(out: Outgoing, session: string, picture: Blob | null): Promise<string> {
-    const { id } = await this.open.commit({ kind: KIND.instruction, session, payload: $state.snapshot(out.body) });
+  async #instructRelayed(out: Outgoing, session: string, picture: Blob | null, onOut?: () => void): Promise<string> {
+    const { id } = await this.open.commit({ kind: KIND.instruction, session, payload: out.body }, onOut);
     // What is committed stands, with its picture or without.
     const small = picture && (await fitting(picture, MAX_RELAY_BYTES).catch(() => null));
     if (small) {

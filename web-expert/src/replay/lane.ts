@@ -45,6 +45,7 @@ export class LanePlayer {
     private length: number,
     private readonly load: LoadFragment,
     private readonly onChange: () => void,
+    private readonly onAppended: () => void,
   ) {
     this.#url = URL.createObjectURL(this.#media);
     element.src = this.#url;
@@ -89,14 +90,22 @@ export class LanePlayer {
     if (this.has(t)) this.element.currentTime = t;
   }
 
+  /** What is missing at the playhead: whoever waits for it waits for nothing else to be fetched, opened and decoded. */
+  get urgent(): Piece | null {
+    const here = pieceAt(this.lane, this.#target);
+    const id = here?.segment.digest;
+    return here?.segment.key && id && !this.#appended.has(id) && !this.damaged.has(id) ? here : null;
+  }
+
   /** Loads around `t`. Cheap when there is nothing to do. */
   want(t: number, now: number): void {
     this.#target = t;
     this.#settle();
     if (this.#closed || now < this.#retryAt) return;
-    for (const p of this.lane.pieces) {
+    const here = this.urgent;
+    const near = here ? [here] : this.lane.pieces.filter((p) => this.#isNear(p, BEHIND_S, AHEAD_S));
+    for (const p of near.sort(this.#soonest)) {
       if (this.#flying.size >= IN_FLIGHT) break;
-      if (!this.#isNear(p, BEHIND_S, AHEAD_S)) continue;
       const id = p.segment.digest;
       // The browser may give up what it holds when memory is short.
       if (this.#appended.has(id) && !this.#buffer?.updating && !this.has((p.from + p.to) / 2)) this.#again(id);
@@ -114,8 +123,7 @@ export class LanePlayer {
       this.good.add(id);
       this.problem = null;
       this.#ready.push({ piece, plain });
-      // Nearest first, then forward: what is to be seen now comes in before what follows.
-      this.#ready.sort((a, b) => a.piece.from - b.piece.from);
+      this.#ready.sort((a, b) => this.#soonest(a.piece, b.piece));
       this.#pump();
     } catch (e) {
       if (e instanceof FragmentError) {
@@ -152,6 +160,7 @@ export class LanePlayer {
         this.#settle();
         this.onChange();
         this.#pump();
+        this.onAppended();
       });
     }
     const buffer = this.#buffer;
@@ -227,6 +236,12 @@ export class LanePlayer {
     }
     return false;
   }
+
+  /** What is to be seen now, then what follows, then what was before. */
+  #soonest = (a: Piece, b: Piece): number => {
+    const past = (p: Piece) => Number(p.to <= this.#target);
+    return past(a) - past(b) || (past(a) ? b.from - a.from : a.from - b.from);
+  };
 
   #isNear(p: Piece, behind: number, ahead: number): boolean {
     return p.to > this.#target - behind && p.from < this.#target + ahead;

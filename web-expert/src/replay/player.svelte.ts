@@ -53,7 +53,7 @@ export class Player {
   useVideo(element: HTMLVideoElement): () => void {
     const lane = this.videoLane;
     if (!lane) return () => {};
-    const p = new LanePlayer(lane, element, this.line.length, this.load, () => this.#changed());
+    const p = new LanePlayer(lane, element, this.line.length, this.load, () => this.#changed(), this.#loadMore);
     this.#video = p;
     return () => {
       p.close();
@@ -62,7 +62,7 @@ export class Player {
   }
 
   useVoice(lane: Lane, element: HTMLAudioElement): () => void {
-    const p = new LanePlayer(lane, element, this.line.length, this.load, () => this.#changed());
+    const p = new LanePlayer(lane, element, this.line.length, this.load, () => this.#changed(), this.#loadMore);
     this.#voices.push(p);
     return () => {
       p.close();
@@ -102,9 +102,8 @@ export class Player {
 
   seek(t: number): void {
     this.time = Math.min(this.line.length, Math.max(0, t));
-    this.#place(this.#video);
-    for (const v of this.#voices) this.#place(v);
-    this.#lastLoad = 0;
+    for (const p of [this.#video, ...this.#voices]) p?.seek(this.time);
+    this.#loadMore();
   }
 
   step(by: 1 | -1): void {
@@ -130,13 +129,17 @@ export class Player {
     if (this.playing) this.#advance(dt);
     this.#followVideo();
     for (const v of this.#voices) this.#followVoice(v);
-    if (now - this.#lastLoad > LOAD_MS) {
-      this.#lastLoad = now;
-      this.#video?.want(this.time, now);
-      for (const v of this.#voices) v.want(this.time, now);
-      this.picture = this.#video?.covers(this.time) ?? false;
-    }
+    if (now - this.#lastLoad > LOAD_MS) this.#loadMore();
     this.#frame = requestAnimationFrame(this.#tick);
+  };
+
+  /** The picture at the playhead first, alone; then what is near, voices too. */
+  #loadMore = (): void => {
+    const now = performance.now();
+    this.#lastLoad = now;
+    this.#video?.want(this.time, now);
+    if (!this.#video?.urgent) for (const v of this.#voices) v.want(this.time, now);
+    this.picture = this.#video?.covers(this.time) ?? false;
   };
 
   #advance(dt: number): void {
@@ -197,10 +200,6 @@ export class Player {
     else if (Math.abs(drift) > DRIFT_S) e.playbackRate = this.rate * (drift > 0 ? 0.94 : 1.06);
     else if (Math.abs(drift) < DRIFT_S / 3 && e.playbackRate !== this.rate) e.playbackRate = this.rate;
     // Between a third and the whole of the bound a running correction goes on.
-  }
-
-  #place(p: LanePlayer | null): void {
-    p?.seek(this.time);
   }
 
   #still(): void {

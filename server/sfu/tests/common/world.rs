@@ -141,6 +141,20 @@ impl World {
         }
     }
 
+    /// The newest offer to somebody who has no client yet.
+    pub fn offer_to(&self, to: Pseudonym) -> Offer {
+        let offers = self.seen.iter().rev().filter_map(|event| match event {
+            SfuEvent::Offer { who, offer, .. } if *who == to => Some(offer.clone()),
+            _ => None,
+        });
+        offers.into_iter().next().expect("an offer")
+    }
+
+    /// Answers an offer that was kept waiting.
+    pub async fn take(&mut self, who: Pseudonym, offer: Offer) {
+        self.on_event(SfuEvent::Offer { room: self.room, who, offer }).await;
+    }
+
     async fn on_event(&mut self, event: SfuEvent) {
         if let SfuEvent::Offer { room, who, offer } = &event
             && let Some(client) = self.clients.get_mut(who)
