@@ -142,7 +142,7 @@ call() {
     LOTSE_CALL_ON_START=true LOTSE_CALL_TITLE="Seal leaks, seen by $2" LOTSE_CALL_ASSET=p-204 "$BIN/lotse-glass" run >"$work/glasses-$2.log" 2>&1 &
   local worn=$!
   pids+=("$worn")
-  (cd tests/browser && ip netns exec "$expert" env BEYOND_WAY="$2" BEYOND_URL=$url BEYOND_FOLDER="$folder" BEYOND_PIN="$pin" \
+  (cd tests/browser && ip netns exec "$expert" env BEYOND_WAY="$2" BEYOND_URL=$url BEYOND_RELAY=203.0.113.8 BEYOND_FOLDER="$folder" BEYOND_PIN="$pin" \
     npx playwright test -c beyond.config.ts) >"$work/page-$2.log" 2>&1 ||
     { cat "$work/page-$2.log" >&2; fail "a call by $2"; }
   ends "$worn"

@@ -17,8 +17,8 @@ export type Point = readonly [x: number, y: number];
 /** Where a page is, and as whom one may log in there. */
 export type Place = Pick<Programs, 'url' | 'account'>;
 
-/** `more`: switches of one browser only; `host`: the one that it finds. */
-export function openBrowser(more: readonly string[] = [], host = '127.0.0.1'): Promise<Browser> {
+/** `more`: switches of one browser only; `hosts`: those that it finds. */
+export function openBrowser(more: readonly string[] = [], hosts: readonly string[] = ['127.0.0.1']): Promise<Browser> {
   return chromium.launch({
     executablePath: '/usr/bin/chromium',
     args: [
@@ -30,7 +30,7 @@ export function openBrowser(more: readonly string[] = [], host = '127.0.0.1'): P
       // Without any network but loopback, media has to use loopback too.
       ...(process.env['LOTSE_OFFLINE'] ? ['--allow-loopback-in-peer-connection'] : []),
       // Chromium's own look-ups of its maker's hosts are not the pages' doing.
-      `--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE ${host}`,
+      `--host-resolver-rules=MAP * ~NOTFOUND , ${hosts.map((host) => `EXCLUDE ${host}`).join(' , ')}`,
       ...more,
     ],
   });
