@@ -22,6 +22,7 @@ PACKAGES=(
   fonts-inter                                                  # footage and pictures
   chromium iproute2                                            # browser tests, the network namespace they run in
   nftables coturn                                              # networks with NAT and without UDP, a relay through them
+  pebble                                                       # an ACME authority for the server's tests
   python3 python3-pip                                          # fetches the pinned wheels below
 )
 

@@ -11,6 +11,7 @@ use lotse_trust::{Facts, look_at};
 use sqlx::Row as _;
 
 use crate::{
+    acme,
     config::{Config, TlsFrom},
     error::Error,
     reach::language,
@@ -41,6 +42,13 @@ pub async fn run(config: &Config, as_json: bool) -> bool {
     let runs = bound.is_err();
     say(vec![listens("http", bound, &config.http.listen, "lotse-server", "http.listen", "Rechners")]);
     say(certificate(config, runs).await);
+    if config.tls.from == TlsFrom::Acme {
+        let directory = &config.tls.acme_directory;
+        say(vec![match acme::ask(directory).await {
+            Ok(()) => fine("acme", format!("{directory} answers"), format!("{directory} antwortet")),
+            Err((en, de)) => wrong("acme", en, de),
+        }]);
+    }
     say(media(config, runs).await);
     say(relays(config).await);
     printer.well
@@ -96,6 +104,14 @@ async fn certificate(config: &Config, runs: bool) -> Vec<Finding> {
         Ok(published) => published,
         Err(e) => return vec![failed("certificate", &e)],
     };
+    let kept = if config.tls.from == TlsFrom::Acme { acme::kept(config).await } else { None };
+    if config.tls.from == TlsFrom::Acme && kept.is_none() {
+        return vec![wrong(
+            "certificate",
+            "the ACME authority has given none yet. Start lotse-server; its log says what is missing (lines with ACME)",
+            "die ACME-Stelle hat noch keines ausgestellt. lotse-server starten; sein Protokoll sagt, was fehlt (Zeilen mit ACME)",
+        )];
+    }
     let facts = if runs || config.tls.from == TlsFrom::None {
         match look_at(&host, port, published.as_ref().map(|p| p.pin)).await {
             Err(e) => {
@@ -136,12 +152,12 @@ async fn certificate(config: &Config, runs: bool) -> Vec<Finding> {
             }
         }
     } else {
-        None
+        kept
     };
-    facts.map(|facts| judge(&facts, &host, config.tls.from == TlsFrom::OwnCa)).into_iter().collect()
+    facts.map(|facts| judge(&facts, &host, config.tls.from)).into_iter().collect()
 }
 
-fn judge(facts: &Facts, host: &str, renews: bool) -> Finding {
+fn judge(facts: &Facts, host: &str, from: TlsFrom) -> Finding {
     let (days, names) = (facts.days_left(SystemTime::now()), facts.names.join(", "));
     if days < 0 {
         return wrong("certificate", "has run out. Renew it", "ist abgelaufen. Erneuern");
@@ -155,7 +171,18 @@ fn judge(facts: &Facts, host: &str, renews: bool) -> Finding {
             ),
         );
     }
-    if days < FEW_DAYS && !renews {
+    // Renewed when a third of its life is left; some authorities give a week.
+    let late = days * 4 < (facts.not_after - facts.not_before).div_euclid(24 * 3600);
+    if from == TlsFrom::Acme && late {
+        return wrong(
+            "certificate",
+            format!("runs out in {days} days and was not renewed. The server's log says why (lines with ACME)"),
+            format!(
+                "läuft in {days} Tagen ab und wurde nicht erneuert. Das Protokoll des Servers sagt, warum (Zeilen mit ACME)"
+            ),
+        );
+    }
+    if days < FEW_DAYS && matches!(from, TlsFrom::None | TlsFrom::Files) {
         return wrong(
             "certificate",
             format!("runs out in {days} days. Renew it; new files are taken by themselves"),

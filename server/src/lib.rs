@@ -3,6 +3,7 @@
 //! Read `app` (what it consists of), `store::log` (how an event becomes durable) and `live::socket` (how it reaches people) first.
 //! Never: opens an item; the crate of payload types is not among its dependencies.
 
+mod acme;
 pub mod admin;
 pub mod app;
 pub mod backup;

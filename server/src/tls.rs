@@ -1,7 +1,8 @@
-//! The certificate of our own port: from files, from the own authority, or from an ACME authority.
+//! The certificate of our own port: from files, or from the own authority.
 //!
 //! Owns: the TLS settings of the port and their renewal. A certificate in use stays until a better one is there: a broken new
 //! file never closes the door. Never: accepts a connection (`front`), makes the authority (`admin make-ca`).
+//! Elsewhere: certificates of an ACME authority (`acme`).
 
 use std::{
     path::{Path, PathBuf},
@@ -9,7 +10,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use futures_util::StreamExt as _;
 use lotse_trust::{Authority, Facts, Pin};
 use rustls::{
     ServerConfig,
@@ -17,9 +17,9 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use rustls_acme::{AcmeConfig, caches::DirCache};
 
 use crate::{
+    acme,
     config::{Config, TlsFrom},
     error::Error,
     shutdown::{Stop, stopped},
@@ -62,7 +62,10 @@ pub fn published(config: &Config) -> Result<Option<Published>, Error> {
 pub fn open(config: &Config, stop: Stop) -> Result<Option<Tls>, Error> {
     let source: Box<dyn Source> = match config.tls.from {
         TlsFrom::None => return Ok(None),
-        TlsFrom::Acme => return acme(config, stop).map(Some),
+        TlsFrom::Acme => {
+            let acme::Served { config, challenge } = acme::open(config, stop)?;
+            return Ok(Some(Tls { config, challenge: Some(challenge), authority: None }));
+        }
         TlsFrom::Files => Box::new(Files::new(&config.tls.cert, &config.tls.key)),
         TlsFrom::OwnCa => {
             Box::new(Own { authority: authority(config)?, names: config.names(), renew_at: SystemTime::UNIX_EPOCH })
@@ -99,7 +102,8 @@ pub(crate) fn key_trouble(e: lotse_trust::TrustError) -> Error {
     Error::operator(e, "Look at the files in data.keys; lotse-server admin make-ca --replace makes a new authority.")
 }
 
-fn serving(resolver: Arc<dyn ResolvesServerCert>) -> Result<Arc<ServerConfig>, Error> {
+/// Settings of the port with certificates from there.
+pub(crate) fn serving(resolver: Arc<dyn ResolvesServerCert>) -> Result<Arc<ServerConfig>, Error> {
     let builder = ServerConfig::builder_with_provider(lotse_trust::provider())
         .with_safe_default_protocol_versions()
         .map_err(|e| Error::Us(format!("TLS: {e}")))?;
@@ -107,37 +111,6 @@ fn serving(resolver: Arc<dyn ResolvesServerCert>) -> Result<Arc<ServerConfig>, E
     // Live sockets begin as HTTP/1.1.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
-}
-
-fn acme(config: &Config, stop: Stop) -> Result<Tls, Error> {
-    let tls = &config.tls;
-    let names = config.acme_names();
-    tracing::info!("asking {} for certificates for {}", tls.acme_directory, names.join(", "));
-    let contact = Some(format!("mailto:{}", tls.acme_email)).filter(|_| !tls.acme_email.is_empty());
-    let mut state = AcmeConfig::new(names)
-        .contact(contact)
-        .directory(&tls.acme_directory)
-        // Beside the other keys: the account's key lies in it.
-        .cache(DirCache::new(config.data.keys.join("acme")))
-        .state();
-    let resolver = state.resolver();
-    let challenge = state.challenge_rustls_config_with_provider(lotse_trust::provider());
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                event = state.next() => match event {
-                    Some(Ok(event)) => tracing::info!("ACME: {event:?}"),
-                    // It waits longer after each failure by itself.
-                    Some(Err(e)) => tracing::error!(
-                        "ACME: {e}. The names in [tls] names must lead to this server, and its port 443 to http.listen."
-                    ),
-                    None => return,
-                },
-                () = stopped(stop.clone()) => return,
-            }
-        }
-    });
-    Ok(Tls { config: serving(resolver)?, challenge: Some(challenge), authority: None })
 }
 
 /// Where the next certificate comes from.

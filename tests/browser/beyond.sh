@@ -1,58 +1,80 @@
 #!/usr/bin/env bash
-# Real networks: glasses and a real Chromium behind a router with NAT, with and without UDP, and with a relay as the only way.
+# Real networks: a call between glasses behind one router with NAT and a real Chromium behind another, recorded by an archivist in a
+# third place; with UDP, without it, and with a relay as the expert's only way.
 #
-#   client 192.168.7.2 ── 192.168.7.1 router (nftables: NAT, filter) 203.0.113.1 ── 203.0.113.7 server, 203.0.113.8 coturn
+#   glasses 192.168.7.2 ── router 203.0.113.1 ─┐
+#                                              ├─ 203.0.113.7 server, 203.0.113.8 coturn
+#   expert  192.168.8.2 ── router 203.0.113.2 ─┤
+#                         archivist 203.0.113.9 ┘
 #
-# Owns: three network namespaces and what runs in them, gone at the end. Needs root, a kernel with nftables NAT, and built
-# programs and examples (LOTSE_BIN). Elsewhere: the page's own story (story.spec.ts), which has no router in it.
+# Owns: six network namespaces and what runs in them, gone at the end. Needs root, a kernel with nftables NAT, and built programs
+# (LOTSE_BIN). Elsewhere: what the people do (beyond.ts), the page's own story (story.spec.ts), which has no router in it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 BIN=${LOTSE_BIN:-$PWD/target/debug}
-ROOM=$BIN/examples/browser_room
 id=$$
-server=lotse-s-$id client=lotse-c-$id router=lotse-r-$id
+server=lotse-s-$id archive=lotse-a-$id
+glasses=lotse-g-$id glasses_router=lotse-gr-$id
+expert=lotse-e-$id expert_router=lotse-er-$id
+all=("$server" "$archive" "$glasses" "$glasses_router" "$expert" "$expert_router")
 work=$(mktemp -d)
 pids=()
+url=https://203.0.113.7:8443
+export LOTSE_PROGRAMS=$BIN
 
 fail() {
   printf 'beyond: FAIL %s\n' "$*" >&2
   for log in "$work"/*.log; do printf -- '--- %s\n' "$log" && tail -n 15 "$log"; done >&2
   exit 1
 }
-ok() { printf 'beyond: ok   %s\n' "$*"; }
+ok() { printf 'beyond: ok   %3s s  %s\n' "$SECONDS" "$*"; }
 end() {
   for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
   wait 2>/dev/null || true
-  for ns in "$server" "$client" "$router"; do ip netns del "$ns" 2>/dev/null || true; done
-  rm -rf "$work"
+  for ns in "${all[@]}"; do ip netns del "$ns" 2>/dev/null || true; done
+  [ -n "${LOTSE_KEEP:-}" ] || rm -rf "$work"
 }
 trap end EXIT
 
 for need in nft turnserver ffmpeg node; do command -v "$need" >/dev/null || { echo "beyond: $need is missing. Run: make setup" >&2; exit 1; }; done
-[ -x "$ROOM" ] || { echo "beyond: $ROOM is not built. Run: cargo build --workspace --bins --examples" >&2; exit 1; }
+[ -x "$BIN/lotse-server" ] || { echo "beyond: $BIN/lotse-server is not built. Run: make build" >&2; exit 1; }
 ip netns add "$server" 2>/dev/null || { echo "beyond: network namespaces need root. Run it with sudo." >&2; exit 1; }
-ip netns add "$client"
-ip netns add "$router"
-for ns in "$server" "$client" "$router"; do ip -n "$ns" link set lo up; done
-ip link add pub type veth peer name wan netns "$router" 2>/dev/null && ip link set pub netns "$server"
-ip link add cli type veth peer name lan netns "$router" && ip link set cli netns "$client"
+for ns in "${all[@]:1}"; do ip netns add "$ns"; done
+for ns in "${all[@]}"; do ip -n "$ns" link set lo up; done
+
+# The public net: a bridge in the server's namespace.
+ip -n "$server" link add pub type bridge
 ip -n "$server" addr add 203.0.113.7/24 dev pub
 ip -n "$server" addr add 203.0.113.8/24 dev pub
 ip -n "$server" link set pub up
-ip -n "$server" route add default via 203.0.113.1
-ip -n "$client" addr add 192.168.7.2/24 dev cli
-ip -n "$client" link set cli up
-ip -n "$client" route add default via 192.168.7.1
-ip -n "$router" addr add 203.0.113.1/24 dev wan
-ip -n "$router" link set wan up
-ip -n "$router" addr add 192.168.7.1/24 dev lan
-ip -n "$router" link set lan up
-ip netns exec "$router" sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'
+# joins NAMESPACE ADDRESS: a place in the public net, by a cable of its own
+cables=0
+joins() {
+  cables=$((cables + 1))
+  ip -n "$server" link add "port$cables" type veth peer name wan netns "$1"
+  ip -n "$server" link set "port$cables" master pub up
+  ip -n "$1" addr add "$2/24" dev wan
+  ip -n "$1" link set wan up
+}
+joins "$archive" 203.0.113.9
+# home CLIENT ROUTER NET PUBLIC: a client behind its router
+home() {
+  joins "$2" "$4"
+  ip -n "$1" link add cli type veth peer name lan netns "$2"
+  ip -n "$1" addr add "$3.2/24" dev cli
+  ip -n "$1" link set cli up
+  ip -n "$2" addr add "$3.1/24" dev lan
+  ip -n "$2" link set lan up
+  ip -n "$1" route add default via "$3.1"
+  ip netns exec "$2" sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'
+}
+home "$glasses" "$glasses_router" 192.168.7 203.0.113.1
+home "$expert" "$expert_router" 192.168.8 203.0.113.2
 
-# allow RULE...: NAT as at home, and of what the client begins only what the rules let through
+# allow ROUTER RULE...: NAT as at home, and of what its client begins only what the rules let through
 allow() {
-  local rules=''
-  for rule in "$@"; do rules+="$rule accept; "; done
+  local rules='' router=$1
+  for rule in "${@:2}"; do rules+="$rule accept; "; done
   ip netns exec "$router" nft -f - <<NFT
 flush ruleset
 table ip home {
@@ -60,9 +82,10 @@ table ip home {
   chain pass { type filter hook forward priority 0; policy drop; ct state established,related accept; $rules }
 }
 NFT
-  # What was allowed before must not go on as established.
-  ip netns exec "$router" sh -c 'cat /proc/sys/net/netfilter/nf_conntrack_count' >/dev/null
 }
+# The archivist's place has no NAT, only a filter.
+archive_without_udp() { ip netns exec "$archive" nft 'add table ip shut; add chain ip shut out { type filter hook output priority 0; }; add rule ip shut out ip protocol udp drop'; }
+UDP_TOO='ip protocol { tcp, udp, icmp }' TCP_ONLY='ip protocol tcp'
 
 # has FILE WORD SECONDS
 has() {
@@ -73,70 +96,91 @@ has() {
   done
   return 1
 }
-
-setup=(env LOTSE_HTTP_LISTEN=203.0.113.7:8443 LOTSE_TLS_FROM=own-ca LOTSE_MEDIA_PUBLIC_IP=203.0.113.7 LOTSE_DATA_DIR="$work/data"
-  LOTSE_DATA_KEYS="$work/keys" LOTSE_TURN_URLS="turn:203.0.113.8:3478?transport=tcp" LOTSE_LOG=info,lotse_server=debug)
-"${setup[@]}" "$BIN/lotse-server" admin make-ca >"$work/ca.log"
-"${setup[@]}" "$BIN/lotse-server" admin seed-demo >"$work/seed.log"
-ip netns exec "$server" "${setup[@]}" "$BIN/lotse-server" serve >"$work/server.log" 2>&1 &
-pids+=($!)
-has "$work/server.log" '"ready"' 30 || fail "the server did not start"
-
-# glasses NAME: in the client's network, calling at once
-glasses() {
-  local code
-  code=$(sed -n "s/.*\"code\":\"\([^\"]*\)\".*\"name\":\"$1\".*/\1/p" "$work/seed.log")
-  ip netns exec "$client" env LOTSE_SERVER_URL=https://203.0.113.7:8443 LOTSE_SERVER_PAIRING_CODE="$code" LOTSE_DATA_DIR="$work/$1" \
-    LOTSE_CAMERA_SOURCE=test LOTSE_SOUND_MICROPHONE=test LOTSE_SOUND_SPEAKER=none LOTSE_HUD_DISPLAYS="png:$work/$1-hud" \
-    LOTSE_DEVICE_NAME="$1" "$BIN/lotse-glass" run >"$work/$1.log" 2>&1 &
-  pids+=($!)
+# ends PID: and is waited for
+ends() {
+  kill "$1" 2>/dev/null || true
+  wait "$1" 2>/dev/null || true
 }
 
-allow 'ip protocol { tcp, udp, icmp }'
-ip netns exec "$server" true
-glasses helmet-1
-has "$work/server.log" 'media connected' 60 || fail "glasses behind NAT got no media"
-! grep -q 'media over TCP' "$work/helmet-1.log" || fail "glasses behind NAT used TCP although UDP works"
-ok "glasses behind NAT: https by pin, media by UDP"
+settings=(env LOTSE_HTTP_LISTEN=203.0.113.7:8443 LOTSE_TLS_FROM=own-ca LOTSE_MEDIA_PUBLIC_IP=203.0.113.7 LOTSE_DATA_DIR="$work/data"
+  LOTSE_DATA_KEYS="$work/keys" LOTSE_TURN_URLS="turn:203.0.113.8:3478?transport=tcp" LOTSE_ARCHIVE_URL=http://203.0.113.9:8081
+  LOTSE_PAGES_DIR="$PWD/web-expert/dist")
+"${settings[@]}" "$BIN/lotse-server" admin make-ca >"$work/ca.log"
+"${settings[@]}" "$BIN/lotse-server" admin seed-demo >"$work/seed.log"
+# The demo's passwords are known to everybody and count on loopback only.
+export LOTSE_NEW_PASSWORD=beyond-loopback
+"${settings[@]}" "$BIN/lotse-server" admin add-user expert --name 'Anton Weber' --role expert >"$work/add.log"
+"${settings[@]}" "$BIN/lotse-server" admin add-user manager --name 'Ines Lehner' --role manager >>"$work/add.log"
+# said KIND NAME KEY: out of what seed-demo printed
+said() { sed -n "s/.*\"$3\":\"\([^\"]*\)\".*/\1/p" <(grep "\"kind\":\"$1\"" "$work/seed.log" | grep "\"$2\""); }
+# serves SETTING...: the server, until the next word about it
+serves() {
+  : >"$work/server.log"
+  ip netns exec "$server" "${settings[@]}" "$@" "$BIN/lotse-server" serve >"$work/server.log" 2>&1 &
+  server_pid=$!
+  pids+=("$server_pid")
+  has "$work/server.log" '"ready"' 30 || fail "the server did not start"
+}
+serves
+archivist=(ip netns exec "$archive" env LOTSE_SERVER_URL=$url LOTSE_SERVER_PAIRING_CODE="$(said pairing archivist code)" LOTSE_HTTP_LISTEN=203.0.113.9:8081
+  LOTSE_DATA_DIR="$work/archive" LOTSE_DATA_KEYS="$work/archive-keys" "$BIN/lotse-archivist")
+"${archivist[@]}" serve >"$work/archivist.log" 2>&1 &
+pids+=($!)
+has "$work/archivist.log" '"ready"' 30 || fail "the archivist did not start"
+"${settings[@]}" "$BIN/lotse-server" admin turn-config >"$work/turn.conf"
+printf 'listening-ip=203.0.113.8\nrelay-ip=203.0.113.8\nlog-file=stdout\npidfile=%s/turn.pid\nuserdb=%s/turn.db\n' "$work" "$work" >>"$work/turn.conf"
+ip netns exec "$server" turnserver -c "$work/turn.conf" >"$work/turn.log" 2>&1 &
+pids+=($!)
 
-allow 'ip protocol tcp'
-: >"$work/server.log"
-glasses helmet-2
-has "$work/server.log" 'media connected' 60 || fail "glasses without UDP got no media"
-grep -q 'trying media over TCP' "$work/helmet-2.log" || fail "glasses without UDP did not say that they tried TCP"
-ok "glasses behind NAT without UDP: media over TCP on port 8443"
+# call NAME WAY: those glasses call, an expert's page takes the call and gets media by WAY; what follows is in beyond.ts
+call() {
+  local folder=$work/$2
+  mkdir -p "$folder/hud"
+  ip netns exec "$glasses" env LOTSE_SERVER_URL=$url LOTSE_SERVER_PAIRING_CODE="$(said pairing "$1" code)" LOTSE_DATA_DIR="$work/$1" \
+    LOTSE_CAMERA_SOURCE="file:$PWD/tests/footage/workshop.mp4" LOTSE_SOUND_MICROPHONE=file LOTSE_SOUND_SPEAKER=none \
+    LOTSE_HUD_DISPLAYS="png:$folder/hud" LOTSE_HUD_LANGUAGE=en LOTSE_INPUT_SOURCES="socket:$folder/input.sock" LOTSE_DEVICE_NAME="$1" \
+    LOTSE_CALL_ON_START=true LOTSE_CALL_TITLE="Seal leaks, seen by $2" LOTSE_CALL_ASSET=p-204 "$BIN/lotse-glass" run >"$work/glasses-$2.log" 2>&1 &
+  local worn=$!
+  pids+=("$worn")
+  (cd tests/browser && ip netns exec "$expert" env BEYOND_WAY="$2" BEYOND_URL=$url BEYOND_RELAY=203.0.113.8 BEYOND_FOLDER="$folder" BEYOND_PIN="$pin" \
+    npx playwright test -c beyond.config.ts) >"$work/page-$2.log" 2>&1 ||
+    { cat "$work/page-$2.log" >&2; fail "a call by $2"; }
+  ends "$worn"
+}
+pin=$(sed -n 's/.*"pin":"\([^"]*\)".*/\1/p' "$work/ca.log")
 
-ip netns exec "$client" "${setup[@]}" "$BIN/lotse-server" doctor >"$work/doctor.log" 2>&1 && fail "doctor found nothing wrong where UDP is blocked"
+allow "$glasses_router" "$UDP_TOO"
+allow "$expert_router" "$UDP_TOO"
+call helmet-1 udp
+! grep -q 'media over TCP' "$work/glasses-udp.log" || fail "glasses behind NAT used TCP although UDP works"
+has "$work/archivist.log" 'media connected.*UDP' 1 || fail "the archivist did not use UDP although it works"
+"${archivist[@]}" doctor >"$work/archivist-doctor.log" 2>&1 || true # a small disk is none of this
+grep -q 'ok      media .*by UDP' "$work/archivist-doctor.log" || fail "the archivist's doctor does not say that media came by UDP"
+ok "by UDP, each behind its own NAT: picture, mark and receipts, recorded and proven"
+
+allow "$glasses_router" "$TCP_ONLY"
+allow "$expert_router" "$TCP_ONLY"
+archive_without_udp
+call helmet-2 tcp
+grep -q 'trying media over TCP' "$work/glasses-tcp.log" || fail "glasses without UDP did not say that they tried TCP"
+has "$work/archivist.log" 'media connected.*TCP' 1 || fail "the archivist without UDP did not use TCP"
+"${archivist[@]}" doctor >"$work/archivist-doctor.log" 2>&1 || true # a small disk is none of this
+grep -q 'ok      media .*over TCP' "$work/archivist-doctor.log" || fail "the archivist's doctor does not say that media came over TCP"
+ok "without UDP anywhere: the same over TCP on port 8443, glasses, page and archivist"
+
+ip netns exec "$expert" "${settings[@]}" "$BIN/lotse-server" doctor >"$work/doctor.log" 2>&1 && fail "doctor found nothing wrong where UDP is blocked"
 grep -q 'NOT OK  media .*UDP 203.0.113.7:40000' "$work/doctor.log" || fail "doctor did not name the blocked port"
-allow 'ip protocol { tcp, udp, icmp }'
-ip netns exec "$client" "${setup[@]}" LOTSE_TURN_URLS= "$BIN/lotse-server" doctor >"$work/doctor.log" 2>&1 || true
+allow "$expert_router" "$UDP_TOO"
+ip netns exec "$expert" "${settings[@]}" LOTSE_TURN_URLS= "$BIN/lotse-server" doctor >"$work/doctor.log" 2>&1 || true
 grep -q 'ok      media .*UDP 203.0.113.7:40000' "$work/doctor.log" || fail "doctor did not reach the open port"
 grep -q 'ok      certificate' "$work/doctor.log" || fail "doctor did not believe the certificate"
 ok "doctor from afar: blocked and open media ports, certificate"
 
-ffmpeg -loglevel error -y -t 4 -i tests/footage/workshop.mp4 -an -vf scale=640:-2 -c:v libvpx -deadline realtime -b:v 800k -g 30 "$work/clip.ivf"
-printf '#!/bin/sh\nexec ip netns exec %s env ROOM_IP=203.0.113.7 %s "$@"\n' "$server" "$ROOM" >"$work/room"
-chmod +x "$work/room"
-# watch WAY: a real Chromium in the client's network gets the picture by that way
-watch() {
-  ROOM_IP=203.0.113.7 PLAYWRIGHT=$PWD/tests/browser/package.json ip netns exec "$client" node server/sfu/examples/browser_room.mjs "$work/room" "$work/clip.ivf" "$1" >"$work/chromium-$1.log" 2>&1 || { cat "$work/chromium-$1.log" >&2; fail "Chromium by $1"; }
-}
-allow 'ip protocol { tcp, udp }'
-watch udp
-ok "Chromium behind NAT: picture and voice by UDP"
-allow 'ip protocol tcp'
-watch tcp
-ok "Chromium behind NAT without UDP: picture and voice by ICE-TCP"
-
-"${setup[@]}" "$BIN/lotse-server" admin turn-config >"$work/turn.conf"
-printf 'listening-ip=203.0.113.8\nrelay-ip=203.0.113.8\nlog-file=stdout\npidfile=%s/turn.pid\nuserdb=%s/turn.db\n' "$work" "$work" >>"$work/turn.conf"
-ip netns exec "$server" turnserver -c "$work/turn.conf" >"$work/turn.log" 2>&1 &
-pids+=($!)
-sleep 1
-user=$(($(date +%s) + 3600)):trial
-secret=$(sed -n 's/^static-auth-secret=//p' "$work/turn.conf")
-pass=$(printf %s "$user" | openssl dgst -sha1 -hmac "$secret" -binary | base64)
-export ICE_SERVERS="[{\"urls\":\"turn:203.0.113.8:3478?transport=tcp\",\"username\":\"$user\",\"credential\":\"$pass\"}]"
-allow 'ip daddr 203.0.113.8 tcp dport 3478'
-watch relay
-ok "Chromium with nothing but the relay: picture and voice by coturn"
+# A server behind a proxy that hands no media on; the expert's network lets nothing through but the page and the relay.
+ends "$server_pid"
+serves LOTSE_MEDIA_TCP_PORT=off
+ip netns exec "$archive" nft flush ruleset
+allow "$glasses_router" "$UDP_TOO"
+allow "$expert_router" 'ip daddr 203.0.113.7 tcp dport 8443' 'ip daddr 203.0.113.8 tcp dport 3478'
+call helmet-1 relay
+ok "with nothing but the page's port and the relay: the expert by coturn"

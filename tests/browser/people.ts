@@ -14,8 +14,11 @@ import { type Programs, root } from './programs.ts';
 /** Parts of the picture's width and height. */
 export type Point = readonly [x: number, y: number];
 
-/** `more`: switches of one browser only. */
-export function openBrowser(more: readonly string[] = []): Promise<Browser> {
+/** Where a page is, and as whom one may log in there. */
+export type Place = Pick<Programs, 'url' | 'account'>;
+
+/** `more`: switches of one browser only; `hosts`: those that it finds. */
+export function openBrowser(more: readonly string[] = [], hosts: readonly string[] = ['127.0.0.1']): Promise<Browser> {
   return chromium.launch({
     executablePath: '/usr/bin/chromium',
     args: [
@@ -27,7 +30,7 @@ export function openBrowser(more: readonly string[] = []): Promise<Browser> {
       // Without any network but loopback, media has to use loopback too.
       ...(process.env['LOTSE_OFFLINE'] ? ['--allow-loopback-in-peer-connection'] : []),
       // Chromium's own look-ups of its maker's hosts are not the pages' doing.
-      '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1',
+      `--host-resolver-rules=MAP * ~NOTFOUND , ${hosts.map((host) => `EXCLUDE ${host}`).join(' , ')}`,
       ...more,
     ],
   });
@@ -46,7 +49,7 @@ export async function newPage(browser: Browser, options: Parameters<Browser['new
 }
 
 /** Logs in as one of the demo accounts. */
-export async function logIn(page: Page, programs: Programs, user: string): Promise<void> {
+export async function logIn(page: Page, programs: Place, user: string): Promise<void> {
   await page.goto(programs.url);
   await page.getByLabel('User name').fill(user);
   await page.getByLabel('Password').fill(programs.account(user).password);

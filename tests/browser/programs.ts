@@ -78,19 +78,9 @@ class Program {
   }
 }
 
-/** A pair of simulated glasses: its program, its inputs and what it shows. */
-export class Glasses {
-  constructor(
-    readonly program: Program,
-    readonly wear: string,
-    readonly folder: string,
-  ) {}
-
-  /** What the wear page's /state says now. */
-  async state(): Promise<Record<string, unknown>> {
-    const reply = await fetch(new URL('/state', this.wear));
-    return (await reply.json()) as Record<string, unknown>;
-  }
+/** A pair of simulated glasses by its folder, wherever its program runs: words go in, and what it shows can be seen. */
+export class Worn {
+  constructor(readonly folder: string) {}
 
   /** Says a word on the input socket, as a button or a voice would. */
   say(word: string): Promise<string> {
@@ -128,6 +118,23 @@ export class Glasses {
     const at = wav.indexOf('data', 12, 'latin1') + 8;
     const samples = new Int16Array(wav.buffer.slice(wav.byteOffset + at, wav.byteOffset + at + ((wav.length - at) & ~1)));
     return Float32Array.from(samples, (s) => s / 32768);
+  }
+}
+
+/** A pair of simulated glasses that this kit has started. */
+export class Glasses extends Worn {
+  constructor(
+    readonly program: Program,
+    readonly wear: string,
+    folder: string,
+  ) {
+    super(folder);
+  }
+
+  /** What the wear page's /state says now. */
+  async state(): Promise<Record<string, unknown>> {
+    const reply = await fetch(new URL('/state', this.wear));
+    return (await reply.json()) as Record<string, unknown>;
   }
 }
 

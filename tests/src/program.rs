@@ -29,6 +29,13 @@ cp -a "$folder.before/." "$folder/"
 exec "$@"
 "#;
 
+/// Lays the file $1 over /etc/hosts and runs the rest.
+const HOSTS: &str = r#"
+mount --bind "$1" /etc/hosts
+shift
+exec "$@"
+"#;
+
 /// What lets a program mount: a user namespace of its own, whoever starts it. In a chroot nobody gets one, but root needs none.
 fn may_mount() -> &'static [&'static str] {
     let own: &[&str] = &["--user", "--map-root-user"];
@@ -93,6 +100,7 @@ pub struct Program {
     env: Vec<(String, String)>,
     log: PathBuf,
     small_disk: Option<(PathBuf, u32)>,
+    hosts: Option<PathBuf>,
     child: Option<Child>,
     /// What it said when it was ready.
     pub ready: Value,
@@ -107,6 +115,7 @@ impl Program {
             env: env.iter().map(|(k, v)| ((*k).into(), v.clone())).collect(),
             log: folder.join(format!("{name}.log")),
             small_disk: None,
+            hosts: None,
             child: None,
             ready: Value::Null,
         }
@@ -122,6 +131,7 @@ impl Program {
             env: self.env.clone(),
             log,
             small_disk: None,
+            hosts: None,
             child: None,
             ready: Value::Null,
         }
@@ -145,6 +155,11 @@ impl Program {
         self.small_disk = Some((folder.to_owned(), megabytes));
     }
 
+    /// From the next start on it finds these names at these addresses, and no others; the file is as hosts(5).
+    pub fn with_hosts(&mut self, file: &Path) {
+        self.hosts = Some(file.to_owned());
+    }
+
     /// A path as the running program sees it.
     pub fn path_inside(&self, path: &Path) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.pid()));
@@ -159,6 +174,9 @@ impl Program {
             command = Command::new("unshare");
             command.args(may_mount()).args(["--mount", "sh", "-euc", SMALL_DISK, "sh"]);
             command.arg(folder).arg(format!("size={megabytes}m")).arg(&self.binary);
+        } else if let Some(hosts) = &self.hosts {
+            command = Command::new("unshare");
+            command.args(may_mount()).args(["--mount", "sh", "-euc", HOSTS, "sh"]).arg(hosts).arg(&self.binary);
         }
         command.args(&self.args).stdin(Stdio::null());
         for (key, _) in std::env::vars().filter(|(k, _)| k.starts_with("LOTSE_")) {

@@ -1,12 +1,18 @@
 //! Beyond loopback: the server speaks TLS itself, devices believe whom they were paired with, and media find a way where no
-//! datagram does.
+//! datagram does. Elsewhere: certificates by ACME (`acme`), real networks (`tests/browser/beyond.sh`).
 //!
 //! UDP is blocked by binding the media sockets to another address than the offers name: each datagram is refused by the kernel.
 
 use std::time::{Duration, SystemTime};
 
-use lotse_tests::{World, eventually, person::client_with, secs};
+use lotse_protocol::kind;
+use lotse_tests::{
+    Draft, World, eventually,
+    person::{self, client_with},
+    secs,
+};
 use lotse_trust::{Authority, Fault, Pin, look_at};
+use lotse_verify::report::Verdict;
 use serde_json::Value;
 
 /// A world whose server speaks TLS by its own authority, with pairing codes that carry the pin.
@@ -46,14 +52,60 @@ async fn glasses_and_archivist_meet_over_tls_and_without_udp() {
     assert!(cookie.contains("; Secure") && cookie.contains("HttpOnly"), "{cookie}");
     assert_eq!(login.headers()["strict-transport-security"], "max-age=31536000");
 
-    // The archivist knows no way but UDP, so the leg that connects is the glasses'.
     let glasses = world.started_glasses("helmet-1").await;
     glasses.shows("calling").await;
-    let connected = async || world.server.log().contains("media connected").then_some(());
+    // The archivist comes as soon as somebody calls: two legs.
+    let connected = async || (world.server.log().matches("media connected").count() >= 2).then_some(());
     eventually("media over TCP", secs(60), connected).await;
+    assert!(world.archivist.log().contains("trying media over TCP as well"));
     assert!(glasses.program.log().contains("trying media over TCP as well"));
     glasses.program.assert_no_panic();
     world.assert_no_panic();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_archivist_records_where_no_datagram_passes_and_says_by_which_way() {
+    let mut world = World::planned(38);
+    world.seed_demo().await;
+    world.server.set("LOTSE_MEDIA_BIND", "127.0.0.2");
+    world.server.start().await;
+    let code = world.codes["archivist"].clone();
+    world.archivist.set("LOTSE_SERVER_PAIRING_CODE", &code);
+    world.archivist.start().await;
+    assert!(way_of(&world).await.contains("no way is known yet"));
+
+    let glasses = world.started_glasses("helmet-1").await;
+    let expert = world.person("expert").await;
+    let waiting = expert.call_waiting(|_| true).await;
+    let (case, session) = (waiting.summary.case, waiting.session);
+    expert.take(case, session).await;
+    glasses.shows("consent").await;
+    glasses.say("YES_RECORD").await;
+    expert.answer(case, session, kind::CONSENT_RECORD).await;
+    // Picture and voice, for some fragments.
+    eventually("recorded fragments", secs(90), async || {
+        (expert.log(case).iter().filter(|(f, _)| f.kind == kind::SEGMENT).count() >= 6).then_some(())
+    })
+    .await;
+    assert!(way_of(&world).await.contains("came over TCP in the newest session"));
+
+    let end = Draft::of(kind::SESSION_ENDED).session(session);
+    expert.commit(case, end).await.expect("ended");
+    expert.event_within(case, kind::RECORDING_STOPPED, secs(60), |_| true).await;
+    let bundle = world.person("manager").await.bundle(case).await;
+    let fingerprint = world.server.ready["fingerprint"].as_str().expect("told").parse().expect("a fingerprint");
+    let report = person::verify(&bundle, fingerprint);
+    assert_eq!(report.verdict(), Verdict::Authentic, "{}", report.to_text(lotse_verify::Language::En));
+    glasses.program.assert_no_panic();
+    world.assert_no_panic();
+}
+
+/// What the archivist's doctor says of media.
+async fn way_of(world: &World) -> String {
+    let (_, out, _) = world.archivist.beside("archivist-doctor", &["doctor", "--json"]).run_to_end().await;
+    let lines = out.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let said = lines.filter(|f| f["what"] == "media").map(|f| f["found"].as_str().expect("text").to_owned()).next();
+    said.unwrap_or_else(|| panic!("nothing about media: {out}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

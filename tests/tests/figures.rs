@@ -152,7 +152,7 @@ async fn readiness_says_what_is_wrong_and_figures_are_for_this_machine_only() {
     assert_eq!(get(format!("{archive}/healthz")).await, (200, "alive".into()));
     eventually("the archivist is ready", secs(20), async || {
         let (status, text) = get(format!("{archive}/readyz")).await;
-        let well = json!({ "ready": true, "recording": "ok", "disk": "ok", "server": "ok" });
+        let well = json!({ "ready": true, "recording": "ok", "disk": "ok", "server": "ok", "media": "none yet" });
         (status == 200 && json_of(&text) == well).then_some(())
     })
     .await;

@@ -16,7 +16,10 @@ use lotse_payload::pointer::PointerMessage;
 use lotse_protocol::{
     envelope,
     id::{Pseudonym, SessionId},
-    signal::{Codec, MAX_POINTER_BYTES, Offer, POINTER_CHANNEL, RtcAnswer, TrackInfo, TrackSource, fingerprint_text},
+    signal::{
+        Codec, MAX_POINTER_BYTES, Offer, POINTER_CHANNEL, RtcAnswer, TrackInfo, TrackSource, UDP_FIRST,
+        fingerprint_text,
+    },
 };
 use rtc::{
     interceptor::{NackGeneratorBuilder, NackResponderBuilder, ReceiverReportBuilder, Slot},
@@ -56,10 +59,6 @@ const REPAIR: u16 = 512;
 /// Checks of the way to the server, 200 ms apart: 15 s, as long as the server waits. The core gives up after 1.4 s of its own
 /// accord, which a walk past a steel door takes, and a connection that gave up is built anew only half a minute later.
 const CHECKS: u16 = 75;
-
-/// The start that UDP has over TCP. Both work in most places, and the core keeps the first that answers; TCP makes a picture wait
-/// for every lost packet. UDP is through after one check, 200 ms and a round trip; where it is blocked nobody notices the rest.
-const UDP_FIRST: Duration = Duration::from_millis(500);
 
 /// What a connection reports.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -46,6 +46,8 @@ const RESEND_AFTER: Duration = Duration::from_secs(2);
 pub type Trouble = Arc<Mutex<String>>;
 /// Shown by `/readyz`: is there a link to the server?
 pub type Linked = Arc<AtomicBool>;
+/// Shown by `/readyz`: by which way media came last, `UDP` or `TCP`.
+pub type MediaWay = Arc<Mutex<Option<&'static str>>>;
 /// Somebody wants a case whole, and is told when this archivist is in it.
 pub type Wanted = (CaseId, oneshot::Sender<()>);
 
@@ -57,6 +59,7 @@ pub struct Archivist {
     pub clock: Arc<ServerClock>,
     pub trouble: Trouble,
     pub linked: Linked,
+    pub media_way: MediaWay,
     /// For whoever makes bundles: a case to be joined.
     pub wants: mpsc::Sender<Wanted>,
     say: mpsc::Sender<ClientMessage>,
@@ -120,6 +123,7 @@ impl Archivist {
             clock,
             trouble: Trouble::default(),
             linked: Linked::default(),
+            media_way: MediaWay::default(),
             wants,
             say,
             cases: HashMap::new(),
@@ -361,7 +365,10 @@ impl Archivist {
         let session = active.session;
         match said {
             leg::Said::Answer(answer) => send(&self.say, ClientMessage::RtcAnswer { session, answer }),
-            leg::Said::Connected => tracing::info!(%case, "media connected"),
+            leg::Said::Connected(way) => {
+                tracing::info!(%case, way, "media connected");
+                *self.media_way.lock().unwrap_or_else(PoisonError::into_inner) = Some(way);
+            }
             leg::Said::Lost(why) => {
                 tracing::warn!(%case, "the media leg is lost: {why}");
                 active.leg.take_if(|(n, _)| *n == number);
@@ -450,7 +457,7 @@ impl Archivist {
 
     /// Empty: all is well again.
     fn set_trouble(&self, why: &str) {
-        let mut trouble = self.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if *trouble != why {
             match why {
                 "" => tracing::info!("recording works again"),

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::{
-    archivist::{Linked, Trouble},
+    archivist::{Linked, MediaWay, Trouble},
     bundle::Maker,
     grant::{self, Refusal, Verb},
     link::ServerClock,
@@ -36,6 +36,7 @@ pub struct Service {
     pub clock: Arc<ServerClock>,
     pub trouble: Trouble,
     pub linked: Linked,
+    pub media_way: MediaWay,
     bundles: Semaphore,
 }
 
@@ -44,8 +45,14 @@ struct Granted {
     grant: Option<String>,
 }
 
-pub fn router(maker: Arc<Maker>, clock: Arc<ServerClock>, trouble: Trouble, linked: Linked) -> Router {
-    let service = Service { maker, clock, trouble, linked, bundles: Semaphore::new(BUNDLES) };
+pub fn router(
+    maker: Arc<Maker>,
+    clock: Arc<ServerClock>,
+    trouble: Trouble,
+    linked: Linked,
+    media_way: MediaWay,
+) -> Router {
+    let service = Service { maker, clock, trouble, linked, media_way, bundles: Semaphore::new(BUNDLES) };
     Router::new()
         .route("/healthz", get(|| async { "alive" }))
         .route("/readyz", get(ready))
@@ -74,6 +81,8 @@ struct Report {
     /// Of the data folder: more than 256 MiB are free.
     disk: &'static str,
     server: &'static str,
+    /// Told only: by which way they came last.
+    media: &'static str,
 }
 
 async fn ready(State(service): State<Arc<Service>>) -> Response {
@@ -85,9 +94,10 @@ async fn ready(State(service): State<Arc<Service>>) -> Response {
         Err(_) => "cannot be read",
     };
     let server = if service.linked.load(Ordering::Relaxed) { "ok" } else { "no link" };
+    let media = service.media_way.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or("none yet");
     let ready = [recording, disk, server].iter().all(|said| *said == "ok");
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Report { ready, recording, disk, server })).into_response()
+    (status, Json(Report { ready, recording, disk, server, media })).into_response()
 }
 
 async fn media(

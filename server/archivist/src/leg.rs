@@ -1,9 +1,9 @@
 //! One leg: the connection on which media of a session comes in.
 //!
-//! Owns: its UDP socket and the WebRTC core's state, driven here without I/O of the core's own. That choice gives what a
-//! recording needs and the wrapped API hides: every packet with its arrival time, in no queue that drops silently, and
-//! the publisher's sender reports as they came. Never: looks into a payload, waits for the disk.
-//! Elsewhere: offers and answers on their way (`link`), packets from here on (`recorder`).
+//! Owns: the WebRTC core's state, and when TCP is tried beside UDP. The core is driven here, without I/O of its own. That choice
+//! gives what a recording needs and the wrapped API hides: every packet with its arrival time, in no queue that drops silently,
+//! and the publisher's sender reports as they came. Never: looks into a payload, waits for the disk.
+//! Elsewhere: sockets (`way`), offers and answers on their way (`link`), packets from here on (`recorder`).
 
 use std::{
     collections::HashMap,
@@ -12,13 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
 use ed25519_dalek::SigningKey;
 use lotse_interceptor::{RTCP_TAP_SLOT, RTX_DECAP_SLOT, RtcpTap, RtxDecap};
 use lotse_protocol::{
     envelope,
     id::{Pseudonym, SessionId, TrackId},
-    signal::{Offer, POINTER_CHANNEL, RtcAnswer, TrackInfo, fingerprint_text},
+    signal::{Offer, POINTER_CHANNEL, RtcAnswer, TrackInfo, UDP_FIRST, fingerprint_text},
 };
 use rtc::{
     data_channel::RTCDataChannelInit,
@@ -33,7 +32,7 @@ use rtc::{
         event::{RTCPeerConnectionEvent, RTCTrackEvent},
         message::RTCMessage,
         sdp::RTCSessionDescription,
-        state::RTCPeerConnectionState,
+        state::{RTCIceConnectionState, RTCPeerConnectionState},
         transport::{RTCDtlsRole, RTCIceCandidateInit},
     },
     rtcp::{payload_feedbacks::picture_loss_indication::PictureLossIndication, sender_report::SenderReport},
@@ -42,9 +41,13 @@ use rtc::{
         rtp_sender::{RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpHeaderExtensionCapability, RtpCodecKind},
     },
     sansio::Protocol as _,
-    shared::{TaggedBytesMut, TransportContext, TransportProtocol},
+    shared::TransportProtocol,
 };
-use tokio::{net::UdpSocket, sync::mpsc};
+use tokio::{
+    net::{TcpStream, UdpSocket},
+    sync::mpsc,
+    task::JoinHandle,
+};
 
 use crate::{
     clock::ntp_to_us,
@@ -52,11 +55,12 @@ use crate::{
     error::{ArchivistError, Result},
     link::Steady,
     recording::Feed,
+    way::{self, Ways},
 };
 
 /// Commands that may wait: offers and key frame requests. Full: the sender drops a request, the next one comes soon.
 pub const QUEUE: usize = 64;
-/// Datagrams read before the core is served: a burst of one picture.
+/// Packets read before the core is served: a burst of one picture.
 const BURST: usize = 64;
 /// Time to connect, and silence after which the leg counts as lost.
 const CONNECT_WITHIN: Duration = Duration::from_secs(15);
@@ -80,7 +84,8 @@ pub enum Tell {
 #[derive(Debug)]
 pub enum Said {
     Answer(RtcAnswer),
-    Connected,
+    /// By `UDP` or `TCP`.
+    Connected(&'static str),
     /// Gone; a new one may be built.
     Lost(String),
 }
@@ -91,9 +96,12 @@ pub struct Leg {
     device_key: SigningKey,
     clock: Arc<Steady>,
     feed: Feed,
-    socket: UdpSocket,
-    local: SocketAddr,
+    ways: Ways,
     core: RTCPeerConnection,
+    /// A connection for media on its way, beside UDP.
+    dialling: Option<JoinHandle<std::io::Result<TcpStream>>>,
+    /// By which the newest packet of the other side came.
+    by: TransportProtocol,
     /// Which track a stream carries, by the newest offer.
     streams: HashMap<u32, TrackId>,
     receivers: HashMap<u32, RTCRtpReceiverId>,
@@ -111,18 +119,19 @@ impl Leg {
         offer: Offer,
         said: impl Fn(Said) + Send + Sync + 'static,
     ) -> Result<mpsc::Sender<Tell>> {
-        let local_ip = route_to(&candidates(&offer.sdp)).await?;
-        let socket = UdpSocket::bind((local_ip, 0)).await.map_err(media)?;
-        let local = socket.local_addr().map_err(media)?;
-        let core = connection(local)?;
+        let local_ip = route_to(&candidates(&offer.sdp, "udp")).await?;
+        let ways = Ways::new(UdpSocket::bind((local_ip, 0)).await.map_err(media)?).map_err(media)?;
+        let core = connection(ways.udp())?;
+        let by_tcp = candidates(&offer.sdp, "tcp");
         let mut leg = Self {
             session,
             device_key,
             clock,
             feed,
-            socket,
-            local,
+            ways,
             core,
+            dialling: None,
+            by: TransportProtocol::UDP,
             streams: HashMap::new(),
             receivers: HashMap::new(),
             connected: false,
@@ -131,8 +140,16 @@ impl Leg {
         let (tell, told) = mpsc::channel(QUEUE);
         let answer = leg.on_offer(offer)?;
         said(Said::Answer(answer));
+        leg.dialling = (!by_tcp.is_empty()).then(|| {
+            tokio::spawn(async move {
+                tokio::time::sleep(UDP_FIRST).await;
+                tracing::info!("no way by UDP yet: trying media over TCP as well");
+                way::dial(by_tcp).await
+            })
+        });
         tokio::spawn(async move {
             let why = leg.run(told, &said).await;
+            leg.dial_no_more();
             let _ = leg.core.close();
             leg.send().await;
             if let Some(why) = why {
@@ -143,7 +160,6 @@ impl Leg {
     }
 
     async fn run(&mut self, mut told: mpsc::Receiver<Tell>, said: &(impl Fn(Said) + Sync)) -> Option<String> {
-        let mut buffer = vec![0u8; 2_048];
         loop {
             if let Some(why) = self.serve(said) {
                 return Some(why);
@@ -152,11 +168,21 @@ impl Leg {
             let idle = Instant::now() + IDLE;
             let deadline = self.core.poll_timeout().map_or(idle, |t| t.min(idle));
             tokio::select! {
-                readable = self.socket.readable() => {
-                    if let Err(e) = readable {
+                ready = self.ways.ready() => {
+                    if let Err(e) = ready {
                         return Some(e.to_string());
                     }
-                    self.receive(&mut buffer);
+                    self.receive();
+                    self.ways.flush();
+                    if self.by == TransportProtocol::TCP && !self.ways.has_stream() {
+                        return Some("the server ended the connection for media".to_owned());
+                    }
+                }
+                dialled = dialled(&mut self.dialling) => {
+                    self.dialling = None;
+                    if let Err(e) = dialled.and_then(|stream| self.add_way(stream)) {
+                        tracing::warn!("no media over TCP either: {e}");
+                    }
                 }
                 command = told.recv() => match command {
                     None => return None,
@@ -174,23 +200,32 @@ impl Leg {
         }
     }
 
-    fn receive(&mut self, buffer: &mut [u8]) {
+    fn receive(&mut self) {
         for _ in 0..BURST {
-            let Ok((len, from)) = self.socket.try_recv_from(buffer) else { return };
-            let message = TaggedBytesMut {
-                now: Instant::now(),
-                transport: TransportContext {
-                    local_addr: self.local,
-                    peer_addr: from,
-                    transport_protocol: TransportProtocol::UDP,
-                    ecn: None,
-                },
-                message: BytesMut::from(&buffer[..len]),
-            };
+            let Some(message) = self.ways.next() else { return };
+            // Checks come by every way there is; what follows them comes by the one that is used (RFC 7983).
+            if message.message.first().is_some_and(|first| *first > 3) {
+                self.by = message.transport.transport_protocol;
+            }
             if let Err(e) = self.core.handle_read(message) {
-                tracing::trace!("a datagram that is not ours: {e}");
+                tracing::trace!("a packet that is not ours: {e}");
             }
             self.take_media();
+        }
+    }
+
+    /// The core checks this way too, and takes it where UDP does not answer.
+    fn add_way(&mut self, stream: TcpStream) -> std::io::Result<()> {
+        let local = self.ways.add(stream)?;
+        // An end that dials has no port to be dialled at: 9 stands for none (RFC 6544, 4.5).
+        let candidate = format!("candidate:2 1 tcp 2124414975 {} 9 typ host tcptype active", local.ip());
+        let init = RTCIceCandidateInit { candidate, ..Default::default() };
+        self.core.add_local_candidate(init).map_err(std::io::Error::other)
+    }
+
+    fn dial_no_more(&mut self) {
+        if let Some(dialling) = self.dialling.take() {
+            dialling.abort();
         }
     }
 
@@ -229,13 +264,17 @@ impl Leg {
                 RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) => match state {
                     RTCPeerConnectionState::Connected => {
                         self.connected = true;
-                        said(Said::Connected);
+                        let way = if self.by == TransportProtocol::TCP { "TCP" } else { "UDP" };
+                        said(Said::Connected(way));
                     }
                     RTCPeerConnectionState::Failed
                     | RTCPeerConnectionState::Disconnected
                     | RTCPeerConnectionState::Closed => return Some(format!("the media connection is {state}")),
                     _ => {}
                 },
+                RTCPeerConnectionEvent::OnIceConnectionStateChangeEvent(RTCIceConnectionState::Connected) => {
+                    self.dial_no_more();
+                }
                 RTCPeerConnectionEvent::OnTrack(RTCTrackEvent::OnOpen(open)) => {
                     self.receivers.insert(open.ssrc, open.receiver_id);
                 }
@@ -247,8 +286,7 @@ impl Leg {
 
     async fn send(&mut self) {
         while let Some(out) = self.core.poll_write() {
-            // A full socket buffer loses a datagram, as any network may.
-            let _ = self.socket.send_to(&out.message, out.transport.peer_addr).await;
+            self.ways.send(&out).await;
         }
     }
 
@@ -279,6 +317,14 @@ impl Leg {
     }
 }
 
+/// The connection that was dialled, when it is there; never, where none is.
+async fn dialled(dialling: &mut Option<JoinHandle<std::io::Result<TcpStream>>>) -> std::io::Result<TcpStream> {
+    match dialling {
+        Some(dialling) => dialling.await.unwrap_or_else(|e| Err(std::io::Error::other(e))),
+        None => std::future::pending().await,
+    }
+}
+
 /// The SDP of our answer to an offer.
 fn answer(core: &mut RTCPeerConnection, offer: String, now: Instant) -> Result<String> {
     let remote = RTCSessionDescription::offer(offer).map_err(media)?;
@@ -291,7 +337,7 @@ fn answer(core: &mut RTCPeerConnection, offer: String, now: Instant) -> Result<S
 /// For `tests/fuzz`: a fresh connection without a socket answers this offer.
 #[doc(hidden)]
 pub fn fuzz(offer: Offer) -> Option<String> {
-    let _ = (streams(&offer), candidates(&offer.sdp));
+    let _ = (streams(&offer), candidates(&offer.sdp, "udp"), candidates(&offer.sdp, "tcp"));
     answer(&mut connection(SocketAddr::from(([127, 0, 0, 1], 5_000))).ok()?, offer.sdp, Instant::now()).ok()
 }
 
@@ -311,17 +357,22 @@ fn streams(offer: &Offer) -> HashMap<u32, TrackId> {
     found
 }
 
-/// The server's UDP addresses in an offer, the best first.
-fn candidates(sdp: &str) -> Vec<SocketAddr> {
-    let lines = sdp.lines().filter_map(|l| l.trim().strip_prefix("a=candidate:"));
-    let addresses = lines.filter_map(|l| {
-        let mut parts = l.split(' ').skip(2);
-        let udp = parts.next()?.eq_ignore_ascii_case("udp");
-        let ip: IpAddr = parts.nth(1)?.parse().ok()?;
-        let port: u16 = parts.next()?.parse().ok()?;
-        udp.then_some(SocketAddr::new(ip, port))
-    });
-    addresses.collect()
+/// The server's addresses in an offer that media reach by `udp` or `tcp`, the best first, each once.
+fn candidates(sdp: &str, by: &str) -> Vec<SocketAddr> {
+    let mut found = Vec::new();
+    for line in sdp.lines().filter_map(|l| l.trim().strip_prefix("a=candidate:")) {
+        let parts: Vec<&str> = line.split(' ').collect();
+        let [_, _, transport, _, ip, port, rest @ ..] = parts.as_slice() else { continue };
+        // Only an end that listens can be dialled.
+        let open = by != "tcp" || rest.windows(2).any(|w| w == ["tcptype", "passive"]);
+        if let (true, true, Ok(ip), Ok(port)) = (open, transport.eq_ignore_ascii_case(by), ip.parse(), port.parse()) {
+            let address = SocketAddr::new(ip, port);
+            if !found.contains(&address) {
+                found.push(address);
+            }
+        }
+    }
+    found
 }
 
 /// Our own address on the way to the server: to the first of its addresses that any way leads to.
@@ -416,10 +467,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_server_address_is_read_from_its_candidate() {
-        let sdp = "v=0\r\na=candidate:1 1 udp 2130706431 192.0.2.7 40000 typ host\r\n";
-        assert_eq!(candidates(sdp), [SocketAddr::from(([192, 0, 2, 7], 40_000))]);
-        assert!(candidates("a=candidate:1 1 tcp 1 192.0.2.7 9 typ host").is_empty());
-        assert!(candidates("a=candidate:").is_empty());
+    fn the_servers_addresses_are_read_from_its_candidates() {
+        let udp = "a=candidate:1 1 udp 2130706431 192.0.2.7 40000 typ host\r\n";
+        let tcp = "a=candidate:101 1 tcp 2124414975 192.0.2.7 443 typ host tcptype passive\r\n";
+        let sdp = format!("v=0\r\n{udp}{tcp}m=audio\r\n{udp}{tcp}");
+        assert_eq!(candidates(&sdp, "udp"), [SocketAddr::from(([192, 0, 2, 7], 40_000))]);
+        assert_eq!(candidates(&sdp, "tcp"), [SocketAddr::from(([192, 0, 2, 7], 443))]);
+        for bad in
+            ["a=candidate:1 1 tcp 1 192.0.2.7 9 typ host tcptype active", "a=candidate:", "a=candidate:1 1 tcp 1 x y z"]
+        {
+            assert!(candidates(bad, "tcp").is_empty(), "{bad}");
+        }
     }
 }

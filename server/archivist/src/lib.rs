@@ -4,7 +4,7 @@
 //! cases it records. Never: decides who may join a case, and never records without everybody's yes.
 //! Elsewhere: carrying and ordering (`lotse-server`), checking a bundle (`lotse-verify`).
 //!
-//! A packet's way: `leg` (socket, SRTP) → `recorder` (its thread) → `track` (`depacketize`, `clock`) → `fragment`
+//! A packet's way: `way` (sockets) → `leg` (SRTP) → `recorder` (its thread) → `track` (`depacketize`, `clock`) → `fragment`
 //! (`webm`/`mp4`, sealed chunks) and `index` → `case` (signed `segment` event) → `link` (live socket).
 
 // In a test an unwrap that fails is a failed test.
@@ -36,4 +36,5 @@ pub mod recording;
 pub mod replay;
 pub mod sps;
 pub mod track;
+pub mod way;
 pub mod webm;

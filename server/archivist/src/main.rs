@@ -114,7 +114,13 @@ async fn serve(config: Config) -> Result<()> {
         http: client.clone(),
         wants: archivist.wants.clone(),
     };
-    let router = http::router(Arc::new(maker), clock.clone(), archivist.trouble.clone(), archivist.linked.clone());
+    let router = http::router(
+        Arc::new(maker),
+        clock.clone(),
+        archivist.trouble.clone(),
+        archivist.linked.clone(),
+        archivist.media_way.clone(),
+    );
     let metrics = metrics::serve(figures, config.data.clone(), archivist.trouble.clone()).await?;
     let address = listener
         .local_addr()
