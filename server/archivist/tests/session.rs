@@ -117,13 +117,10 @@ async fn a_session_is_recorded_after_a_yes_replayed_with_a_reason_and_proven_by_
     assert!(gaps.is_empty(), "{gaps:?}");
     let (picture_from, picture_to) = check_row(&segments, TrackSource::Main);
     let (voice_from, voice_to) = check_row(&segments, TrackSource::Voice);
-    // A tick of RTP time is 11 µs.
-    assert!(
-        picture_from > start + 2_000_000 - 12 && picture_from < start + 5_000_000,
-        "begins {} after",
-        picture_from - start
-    );
-    assert!(voice_from >= start + 2_000_000 && voice_from < start + 3_500_000, "begins {} after", voice_from - start);
+    // What was sent last before the yes begins 20 ms (voice) or 33 ms earlier; times are fitted to clock reports, so the very first may be a tick off.
+    let yes = start + 2_000_000 - 1_000;
+    assert!((yes..start + 5_000_000).contains(&picture_from), "begins {} after", picture_from - start);
+    assert!((yes..start + 3_500_000).contains(&voice_from), "begins {} after", voice_from - start);
     assert!((picture_to - start - 9_000_000).abs() < 100_000, "ends at {}", picture_to - start);
     assert!((voice_to - start - 9_000_000).abs() < 100_000, "ends at {}", voice_to - start);
     for s in segments.iter().filter(|s| s.info.source == TrackSource::Main) {
