@@ -179,7 +179,7 @@ impl Walk {
             remembers().contains(&second.to_string()).then_some(())
         })
         .await;
-        assert!(data.join("device.json").exists(), "the pairing is kept: {}", faults.what());
+        eventually("the pairing is kept", PATIENCE, async || data.join("device.json").exists().then_some(())).await;
         glasses.program.kill9();
         start_or_say_why(&mut glasses).await;
         assert!(remembers().contains(&second.to_string()), "back in the same call: {}", remembers());
