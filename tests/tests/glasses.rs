@@ -372,6 +372,7 @@ async fn without_camera_and_sound_the_call_still_works_and_says_what_is_missing(
     .await;
     let message = Draft::of(kind::MESSAGE).payload(&serde_json::json!({ "text": "Check the cable." }));
     expert.commit(waiting.summary.case, message).await.unwrap();
+    expert.event(waiting.summary.case, kind::MESSAGE, |_| true).await;
     assert!(expert.sessions(waiting.summary.case).open().is_some());
     glasses.program.assert_no_panic();
 }

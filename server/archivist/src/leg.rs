@@ -202,7 +202,7 @@ impl Leg {
 
     fn receive(&mut self) {
         for _ in 0..BURST {
-            let Some(message) = self.ways.next() else { return };
+            let Some(message) = self.ways.received() else { return };
             // Checks come by every way there is; what follows them comes by the one that is used (RFC 7983).
             if message.message.first().is_some_and(|first| *first > 3) {
                 self.by = message.transport.transport_protocol;

@@ -106,7 +106,7 @@ impl Ways {
     }
 
     /// The next packet that has come, without waiting.
-    pub fn next(&mut self) -> Option<TaggedBytesMut> {
+    pub fn received(&mut self) -> Option<TaggedBytesMut> {
         if let Ok((len, from)) = self.socket.try_recv_from(&mut self.chunk) {
             return Some(packet(self.udp, from, TransportProtocol::UDP, &self.chunk[..len]));
         }
@@ -217,7 +217,7 @@ mod tests {
         let mut came = Vec::new();
         while came.len() < sent.len() {
             ways.ready().await.expect("ready");
-            while let Some(packet) = ways.next() {
+            while let Some(packet) = ways.received() {
                 assert_eq!(packet.transport.transport_protocol, TransportProtocol::TCP);
                 came.push(packet.message.to_vec());
             }
@@ -245,7 +245,7 @@ mod tests {
         drop(server);
         while ways.has_stream() {
             ways.ready().await.expect("ready");
-            assert!(ways.next().is_none());
+            assert!(ways.received().is_none());
             ways.flush();
         }
     }
