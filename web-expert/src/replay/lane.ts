@@ -45,11 +45,13 @@ export class LanePlayer {
     private length: number,
     private readonly load: LoadFragment,
     private readonly onChange: () => void,
-    private readonly onAppended: () => void,
+    /** The picture at the playhead is there: time for what else is near. */
+    private readonly onSettled: () => void,
   ) {
     this.#url = URL.createObjectURL(this.#media);
     element.src = this.#url;
     this.#media.addEventListener('sourceopen', () => this.#opened(), { once: true });
+    element.addEventListener('seeked', () => this.onSettled());
   }
 
   close(): void {
@@ -87,7 +89,18 @@ export class LanePlayer {
   seek(t: number): void {
     this.#target = t;
     // A seek to where nothing is never ends; `#settle` follows when the picture is there.
-    if (this.has(t)) this.element.currentTime = t;
+    const spot = this.#spot(t);
+    if (spot !== null) this.element.currentTime = spot;
+  }
+
+  /** Where the element has to stand for this time: there, or on the last picture before a small silence. Null: not loaded. */
+  #spot(t: number): number | null {
+    if (this.has(t)) return t;
+    const here = pieceAt(this.lane, t);
+    if (!here || !this.#appended.has(here.segment.digest) || this.#buffer?.updating) return null;
+    const b = this.element.buffered;
+    for (let i = b.length - 1; i >= 0; i--) if (b.end(i) <= t && b.end(i) > here.from) return b.end(i) - 0.001;
+    return null;
   }
 
   /** What is missing at the playhead: whoever waits for it waits for nothing else to be fetched, opened and decoded. */
@@ -103,9 +116,11 @@ export class LanePlayer {
     this.#settle();
     if (this.#closed || now < this.#retryAt) return;
     const here = this.urgent;
+    // Decoding up to the playhead goes first too.
+    if (!here && this.seeking) return;
     const near = here ? [here] : this.lane.pieces.filter((p) => this.#isNear(p, BEHIND_S, AHEAD_S));
     for (const p of near.sort(this.#soonest)) {
-      if (this.#flying.size >= IN_FLIGHT) break;
+      if (!here && this.#flying.size >= IN_FLIGHT) break;
       const id = p.segment.digest;
       // The browser may give up what it holds when memory is short.
       if (this.#appended.has(id) && !this.#buffer?.updating && !this.has((p.from + p.to) / 2)) this.#again(id);
@@ -160,7 +175,7 @@ export class LanePlayer {
         this.#settle();
         this.onChange();
         this.#pump();
-        this.onAppended();
+        this.onSettled();
       });
     }
     const buffer = this.#buffer;
@@ -210,9 +225,8 @@ export class LanePlayer {
   #settle(): void {
     const e = this.element;
     // While it seeks its time is where it seeks to: a newer wish goes before an older one.
-    if (e.paused && this.has(this.#target) && Math.abs(e.currentTime - this.#target) > 0.001) {
-      e.currentTime = this.#target;
-    }
+    const spot = e.paused ? this.#spot(this.#target) : null;
+    if (spot !== null && Math.abs(e.currentTime - spot) > 0.001) e.currentTime = spot;
   }
 
   /** Gives far pieces back; true when the buffer is busy with it. */

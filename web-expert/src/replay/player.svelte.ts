@@ -138,7 +138,7 @@ export class Player {
     const now = performance.now();
     this.#lastLoad = now;
     this.#video?.want(this.time, now);
-    if (!this.#video?.urgent) for (const v of this.#voices) v.want(this.time, now);
+    if (!this.#video?.urgent && !this.#video?.seeking) for (const v of this.#voices) v.want(this.time, now);
     this.picture = this.#video?.covers(this.time) ?? false;
   };
 
