@@ -51,10 +51,10 @@ How each was measured, and how far it may be off:
 - **Join.** A second expert opens the running session's page ${s.join_picture?.n ?? 0} times (a full load each time; the first time with a new answer, then "Back to the call"). The person's time to read the question is left out: the
   first figure ends when the button is there, the second begins with its click and ends with the first picture's \`expectedDisplayTime\`.
 - **Mouth → ear.** ${s.claps.heard} of the clip's ${s.claps.n} claps. Capture: the click's RTP time in the archived voice, less the 6.5 ms by which Opus is late, through the track's mapping. Ear: \`MediaStreamTrackProcessor\` on the voice that the
-  page plays gives each block of 10 ms with the moment at which the player took it; to that is added what Chromium says that its output takes, ${ms(s.output_latency_ms)} ms (a null device: this machine has no sound card).
+  page plays gives each block of 10 ms with the moment at which the player took it; to that is added the playout delay that Chromium measures (\`media-playout\` of its statistics), ${ms(s.output_latency_ms)} ms (a null device: this machine has no sound card).
   For the picture against the sound, the flash of the same clap. A round of the clip's sound need not be as long as one of its
   picture, so a click may be captured a little off its flash (measured: ${s.source_skew ? `${ms(s.source_skew.min)} to ${ms(s.source_skew.max)} ms` : '?'}); both are timed by themselves, so the figures are free of it.
-  The picture is not held back for the sound: it is shown as soon as it is decoded. Medians of the difference in the six sixths of the session: ${parts(s.skew_parts)} ms.
+  The picture is held back for 40 ms (the playout delay that the glasses ask for), no longer. Medians of the difference in the six sixths of the session: ${parts(s.skew_parts)} ms.
 - **Seek.** As manager, in the recording of this session, at random places where something was recorded; from the pointer's event time to \`expectedDisplayTime\` of the first picture whose media time lies in the frame that the archive's
   \`frame_ticks\` have there. Its bar code is compared with the decoded fragment's.
 

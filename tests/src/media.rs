@@ -55,8 +55,9 @@ use crate::{
 /// On the wire.
 const OPUS: u8 = 111;
 const VP8: u8 = 96;
-/// 20 ms at 48 kHz.
-const VOICE_SAMPLES: u32 = 960;
+/// Of a voice, per packet, at 48 kHz: 20 ms as browsers send it, 10 ms as the glasses do.
+const BROWSER_SAMPLES: u32 = 960;
+const GLASSES_SAMPLES: u32 = 480;
 /// RTP time at which everything that a leg sends begins.
 const RTP_BASE: u32 = 1_000;
 
@@ -100,8 +101,8 @@ pub struct Leg {
 
 enum Tell {
     Offer(Box<Offer>),
-    /// Opus packets, one each 20 ms.
-    Voice(Bytes),
+    /// An Opus packet and how many samples it lasts.
+    Voice(Bytes, u32),
     /// A picture's packets, and its RTP time since the leg began.
     Picture(u32, Vec<Bytes>),
     Pointer(String),
@@ -246,16 +247,16 @@ impl Leg {
         let mut tick = tokio::time::interval(Duration::from_millis(20));
         let mut sample = 0u32;
         for _ in 0..length.as_millis() / 20 {
-            let pcm: Vec<f32> = (0..VOICE_SAMPLES)
+            let pcm: Vec<f32> = (0..BROWSER_SAMPLES)
                 .map(|i| {
                     let t = (sample + i) as f32 / 48_000.0;
                     0.5 * (t * pitch * std::f32::consts::TAU).sin()
                 })
                 .collect();
-            sample += VOICE_SAMPLES;
+            sample += BROWSER_SAMPLES;
             let packet = encoder.encode_vec_float(&pcm, 1_200).unwrap();
             tick.tick().await;
-            if self.tell.send(Tell::Voice(packet.into())).await.is_err() {
+            if self.tell.send(Tell::Voice(packet.into(), BROWSER_SAMPLES)).await.is_err() {
                 return;
             }
         }
@@ -265,7 +266,7 @@ impl Leg {
     pub async fn show(&self, film: &Film, length: Duration) {
         let began = tokio::time::Instant::now();
         let mut voice = opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Voip).unwrap();
-        let hum: Vec<f32> = (0..VOICE_SAMPLES).map(|i| 0.2 * (i as f32 * 0.05).sin()).collect();
+        let hum: Vec<f32> = (0..GLASSES_SAMPLES).map(|i| 0.2 * (i as f32 * 0.05).sin()).collect();
         let pictures = async {
             for n in 0u32.. {
                 let (after, packets) = film.picture(n);
@@ -278,11 +279,11 @@ impl Leg {
             }
         };
         let sounds = async {
-            let mut tick = tokio::time::interval(Duration::from_millis(20));
+            let mut tick = tokio::time::interval(Duration::from_millis(10));
             loop {
                 tick.tick().await;
                 let packet = voice.encode_vec_float(&hum, 1_200).unwrap();
-                if self.tell.send(Tell::Voice(packet.into())).await.is_err() {
+                if self.tell.send(Tell::Voice(packet.into(), GLASSES_SAMPLES)).await.is_err() {
                     return;
                 }
             }
@@ -384,9 +385,9 @@ impl Core {
                 command = told.recv() => match command {
                     None => break,
                     Some(Tell::Offer(offer)) => self.answer(*offer),
-                    Some(Tell::Voice(packet)) => {
+                    Some(Tell::Voice(packet, samples)) => {
                         self.send(TrackSource::Voice, self.voice_time, false, packet);
-                        self.voice_time = self.voice_time.wrapping_add(VOICE_SAMPLES);
+                        self.voice_time = self.voice_time.wrapping_add(samples);
                     }
                     Some(Tell::Picture(time, packets)) => {
                         let last = packets.len().saturating_sub(1);

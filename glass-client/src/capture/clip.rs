@@ -27,7 +27,7 @@ const PICTURES_AHEAD: u32 = 6;
 /// Decoded sound buffers waiting.
 const SOUNDS_AHEAD: u32 = 20;
 /// How long a sound may be missing inside the clip before silence takes its place, ns.
-const SOUND_GAP_NS: u64 = 2 * BLOCK_NS;
+const SOUND_GAP_NS: u64 = 40_000_000;
 
 /// A looped clip.
 pub struct Clip {
@@ -159,7 +159,7 @@ fn sounds(round: &Round, sink: &AppSink, outlets: &Outlets, stop: &AtomicBool) {
     }
 }
 
-/// Cuts sound into blocks of 20 ms on one unbroken sample clock.
+/// Cuts sound into blocks of 10 ms on one unbroken sample clock.
 struct Blocks {
     start_ns: u64,
     /// Samples given out or waiting since `start_ns`.

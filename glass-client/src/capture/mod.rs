@@ -21,10 +21,11 @@ use crate::{config::Config, error::GlassError, profile::Profile};
 
 /// Samples per second of all sound here.
 pub const SAMPLE_RATE: u32 = 48_000;
-/// Samples of one sound block: 20 ms, one Opus frame.
-pub const BLOCK: usize = 960;
+/// Samples of one sound block: 10 ms, one Opus frame. Half of the usual 20 ms: a sound waits for the end of its frame before it
+/// can leave, and the listener's buffer for a whole frame more.
+pub const BLOCK: usize = 480;
 /// Length of one sound block, ns.
-pub const BLOCK_NS: u64 = 20_000_000;
+pub const BLOCK_NS: u64 = 10_000_000;
 
 /// One raw picture, I420 of [`encode::MAIN_WIDTH`] x [`encode::MAIN_HEIGHT`].
 #[derive(Debug, Clone)]
@@ -34,7 +35,7 @@ pub struct RawFrame {
     pub capture_ns: u64,
 }
 
-/// 20 ms of sound, 48 kHz, one channel.
+/// 10 ms of sound, 48 kHz, one channel.
 #[derive(Debug, Clone)]
 pub struct SoundBlock {
     pub samples: Box<[i16; BLOCK]>,

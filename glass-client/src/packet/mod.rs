@@ -20,9 +20,9 @@ pub const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 pub const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 pub const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 
-/// Least and longest playout delay, 12 bits each, in 10 ms: a picture is shown as soon as it is decoded. An expert points at
-/// what is there now; even motion is worth less.
-const AT_ONCE: [u8; 3] = [0, 0, 0];
+/// Least and longest playout delay, 12 bits each, in 10 ms: 40 ms and 40 ms. Shown as soon as decoded, a picture would come 70
+/// ms before its sound, and unevenly; held longer, an expert would point at what is no longer there.
+const PLAYOUT: [u8; 3] = [0x00, 0x40, 0x04];
 
 /// What was negotiated for one track.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -93,7 +93,7 @@ impl Packetizer {
                 };
                 extend(&mut header, unit, to, i == last);
                 if let (0, true, Some(id)) = (i, self.codec.is_video(), to.playout_delay_id) {
-                    let _ = header.set_extension(id, Bytes::from_static(&AT_ONCE));
+                    let _ = header.set_extension(id, Bytes::from_static(&PLAYOUT));
                 }
                 Packet { header, payload }
             })

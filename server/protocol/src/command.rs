@@ -81,7 +81,7 @@ pub enum ClientMessage {
         to: Option<Pseudonym>,
         item: ItemRef,
     },
-    /// Connect media of a session one is present in. Answered by `RtcOffer`. Again: starts afresh.
+    /// Connect media of a session one is present in; counts when one's own commits before it are answered. Answered by `RtcOffer`. Again: starts afresh.
     RtcJoin {
         case: CaseId,
         session: SessionId,

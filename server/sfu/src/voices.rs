@@ -17,8 +17,10 @@ const HOLD: Duration = Duration::from_millis(1_000);
 const SPEECH: f32 = 40.0;
 /// A voice not heard from for this long counts as silent.
 const GONE: Duration = Duration::from_millis(500);
-/// Weight of one packet in the smoothed level: about ten packets of 20 ms.
-const WEIGHT: f32 = 0.1;
+/// The level is smoothed over about this long; one packet counts for at most `PACKET` of it.
+const SMOOTHED: Duration = Duration::from_millis(200);
+/// The usual length of a browser's packet; the glasses send shorter ones.
+const PACKET: Duration = Duration::from_millis(20);
 /// A voice without level header is always loud, dB above silence.
 const LOUD: f32 = 127.0;
 
@@ -58,9 +60,11 @@ impl Voices {
     /// A packet of the voice at `place` has come; `header` is its level byte. True: people hear it.
     pub(crate) fn on_packet(&mut self, place: usize, header: Option<u8>, now: Instant) -> bool {
         let Some(voice) = self.voices.get_mut(place) else { return false };
+        let lasted = voice.last.map_or(PACKET, |last| now.saturating_duration_since(last).min(PACKET));
+        let weight = lasted.as_secs_f32() / SMOOTHED.as_secs_f32();
         voice.level = match header {
             // The header counts down from loudest 0 to silence 127.
-            Some(byte) => voice.level + WEIGHT * (127.0 - f32::from(byte & 0x7F) - voice.level),
+            Some(byte) => voice.level + weight * (127.0 - f32::from(byte & 0x7F) - voice.level),
             None => LOUD,
         };
         voice.last = Some(now);

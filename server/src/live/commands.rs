@@ -1,6 +1,7 @@
 //! What each message of a client does: one function per message, the table is [`Socket::on_message`].
 //!
-//! Never: waits for a commit. Its answer comes through the socket's own queue, so that commits share a disk sync.
+//! Never: waits for a commit. Its answer comes through the socket's own queue, so that commits share a disk sync;
+//! a media join behind commits is kept until they are answered.
 
 use lotse_protocol::{
     chain::sign_head,
@@ -92,7 +93,13 @@ impl Socket {
                         Refusal::with(Code::Malformed, format!("publish: more than {} tracks", lotse_sfu::MAX_TRACKS));
                     return self.refuse(about, &e.into()).await;
                 }
-                self.media(session, MediaAsk::Join(publish)).await
+                // Asked behind one's own `session_joined`, without waiting for its answer: it counts once that stands.
+                self.join_now().await;
+                self.joining = Some((self.unanswered, session, publish));
+                if self.unanswered == 0 {
+                    self.join_now().await;
+                }
+                Ok(())
             }
             ClientMessage::RtcAnswer { session, answer } => match self.check_fingerprint(session, &answer) {
                 Ok(()) => self.media(session, MediaAsk::Answer(answer)).await,
@@ -100,6 +107,7 @@ impl Socket {
             },
             ClientMessage::RtcWatch { session, track, on } => self.media(session, MediaAsk::Watch { track, on }).await,
             ClientMessage::RtcLeave { session } => {
+                self.joining.take_if(|(_, joining, _)| *joining == session);
                 self.app.hub.tell(ToHub::Leave { conn: self.id, session }).await;
                 Ok(())
             }
@@ -156,6 +164,12 @@ impl Socket {
             }
         }
         Ok(())
+    }
+
+    pub(super) async fn join_now(&mut self) {
+        if let Some((_, session, publish)) = self.joining.take() {
+            self.app.hub.tell(ToHub::Media { conn: self.id, session, ask: MediaAsk::Join(publish) }).await;
+        }
     }
 
     async fn media(&mut self, session: SessionId, ask: MediaAsk) -> Result<(), End> {

@@ -21,7 +21,8 @@ use bytes::Bytes;
 use lotse_protocol::{
     chain::Head,
     command::{ClientMessage, MAX_MESSAGE_BYTES, SentEvent, ServerMessage},
-    id::{CaseId, Pseudonym},
+    id::{CaseId, Pseudonym, SessionId},
+    signal::TrackInfo,
 };
 use tokio::sync::mpsc;
 
@@ -87,6 +88,8 @@ pub(super) struct Socket {
     pub cases: HashMap<CaseId, OpenCase>,
     /// Commits asked and not yet answered.
     pub unanswered: usize,
+    /// A join that came behind commits, and how many of them still stand before it.
+    pub joining: Option<(usize, SessionId, Vec<TrackInfo>)>,
     ws: WebSocket,
     heard: Instant,
     checked: Instant,
@@ -107,6 +110,7 @@ pub async fn live(State(app): State<Arc<App>>, caller: Caller, upgrade: WebSocke
             greeted: false,
             cases: HashMap::new(),
             unanswered: 0,
+            joining: None,
             ws,
             heard: now,
             checked: now,
@@ -201,17 +205,28 @@ impl Socket {
         Err(End::Close(TOO_BIG, "too_large"))
     }
 
+    /// A commit was answered; the hub knows by now what it stands for, so a join behind it can follow.
+    async fn on_answered(&mut self) {
+        self.unanswered = self.unanswered.saturating_sub(1);
+        if let Some((before, ..)) = &mut self.joining {
+            *before = before.saturating_sub(1);
+            if *before == 0 {
+                self.join_now().await;
+            }
+        }
+    }
+
     async fn on_push(&mut self, push: Push) -> Result<(), End> {
         match push {
             Push::Say(message) => self.say(&message).await,
             Push::Answer { case, id, result: Ok(head) } => {
-                self.unanswered = self.unanswered.saturating_sub(1);
+                self.on_answered().await;
                 // Only bytes that could be read are ever accepted, so there is an id.
                 let Some(id) = id else { return Ok(()) };
                 self.say(&ServerMessage::Committed { case, id, seq: head.seq, hash: head.hash }).await
             }
             Push::Answer { case, id, result: Err(e) } => {
-                self.unanswered = self.unanswered.saturating_sub(1);
+                self.on_answered().await;
                 self.refuse(About { id, case: Some(case), session: None }, &e).await
             }
             Push::Event(event) => {

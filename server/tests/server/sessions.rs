@@ -188,6 +188,36 @@ async fn who_is_present_gets_an_offer_and_who_is_not_gets_a_reason() {
 }
 
 #[tokio::test]
+async fn media_may_be_asked_for_right_behind_the_event_that_makes_one_present() {
+    let world = World::start().await;
+    let scene = Scene::recorded(&world).await;
+    let (case, session) = (scene.case, scene.session);
+    let mut live = world.login("expert2").await.connect().await;
+    let mut author = live.enter(case).await;
+    let joined = author.bare(kind::SESSION_JOINED, Some(session));
+    live.say(&joined.message()).await;
+    live.say(&ClientMessage::RtcJoin { case, session, publish: vec![] }).await;
+    let what = live
+        .until(|m| match m {
+            ServerMessage::RtcOffer { .. } => Some("offer".to_owned()),
+            ServerMessage::Refused { error, .. } => Some(error.code.clone()),
+            _ => None,
+        })
+        .await;
+    assert_eq!(what, "offer");
+
+    // One whose event is refused is refused too, not kept waiting.
+    let mut late = world.login("manager").await.connect().await;
+    let mut author = late.enter(case).await;
+    let mut broken = author.bare(kind::SESSION_JOINED, Some(session));
+    broken.sig = joined.sig;
+    late.say(&broken.message()).await;
+    late.say(&ClientMessage::RtcJoin { case, session, publish: vec![] }).await;
+    assert!(late.fate(broken.id).await.is_err());
+    assert_eq!(late.refused().await.code, "not_present");
+}
+
+#[tokio::test]
 async fn a_second_window_takes_the_leg_and_the_first_is_told() {
     let world = World::start().await;
     let mut scene = Scene::recorded(&world).await;

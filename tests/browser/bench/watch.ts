@@ -34,6 +34,8 @@ interface Bench {
   utc(at: number): number;
   luma(of: HTMLElement): number[];
 }
+/** Sums over all samples played: seconds times samples. */
+type Playout = { type: string; totalPlayoutDelay: number; totalSamplesCount: number };
 interface Sound {
   MediaStreamTrackProcessor: new (init: { track: MediaStreamTrack }) => { readable: ReadableStream<AudioData> };
   Clicks: new (rate: number) => { hear(x: number, at: number): number | null };
@@ -54,7 +56,7 @@ export class Watch {
   readonly painted = new Map<number, number>();
   /** When the first samples of clicks were taken for playing. */
   readonly heard: number[] = [];
-  /** What Chromium says that its sound output takes. */
+  /** What Chromium measures between taking a sample for playing and its sound. */
   latency_ms = 0;
   readonly clocks: ClockSample[] = [];
 
@@ -171,12 +173,11 @@ function inject(panel: typeof PANEL): void {
           void hear(track);
         }
       }, 500);
-      // Only to ask what the output takes.
-      const context = new AudioContext({ sampleRate: 48_000, latencyHint: 'interactive' });
       await new Promise((done) => setTimeout(done, 2_000));
-      const latency = (context.baseLatency + context.outputLatency) * 1000;
-      await context.close();
-      return latency;
+      for (const peer of peers)
+        for (const s of (await peer.getStats()).values() as Iterable<Playout>)
+          if (s.type === 'media-playout' && s.totalSamplesCount > 0) return (s.totalPlayoutDelay / s.totalSamplesCount) * 1000;
+      throw new Error('no voice is played');
     },
     utc: (at) => performance.timeOrigin + at + (window as unknown as Measured).lotse.clock_offset_us() / 1000,
     luma(of) {

@@ -65,6 +65,10 @@ export class RtcSession {
   /** A mark in motion came. */
   onmarking: (from: string, m: Extract<PointerMessage, { t: 'marking' }>) => void = () => {};
 
+  #onAnswered = (): void => {};
+  /** Resolves when the first offer has been answered. */
+  readonly answered = new Promise<void>((done) => (this.#onAnswered = done));
+
   #pc: RTCPeerConnection | null = null;
   #histories = new Map<string, FrameHistory>();
   #channel: RTCDataChannel | null = null;
@@ -268,6 +272,7 @@ export class RtcSession {
     if (pc !== this.#pc) return;
     const sdp = pc.localDescription?.sdp ?? '';
     this.link.send({ type: 'rtc_answer', session: this.session, answer: { rev: offer.rev, sdp } });
+    this.#onAnswered();
     this.#showDownlinks(offer);
     if (this.camera) await this.#keepResolution(pc);
   }

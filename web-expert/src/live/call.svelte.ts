@@ -28,6 +28,8 @@ import { Sending } from './sending.svelte';
 const NOTICE_VERSION = 'recording-1';
 /** The pointer at most thirty times a second. */
 const POINTER_MS = 33;
+/** The media's first offer is waited for at most this long before the call's page is built. */
+const ANSWERED_WITHIN_MS = 300;
 
 export class LiveCall {
   readonly open: OpenCase;
@@ -170,11 +172,12 @@ export class LiveCall {
     // Asked within the click, while the browser still counts it as one.
     const micAsked = this.mic.start();
     try {
-      await this.open.commit({ kind: KIND.sessionJoined, session });
       // The way for media is made meanwhile; nothing flows on it before the answer is in the log.
-      this.#startMedia(session);
+      await this.open.commit({ kind: KIND.sessionJoined, session }, () => this.#startMedia(session));
       await this.#logRead(session);
       if (this.myAnswer !== answer) await this.#answer(session, answer);
+      // Building the page takes as long as the network's part of connecting; before it, the connection would wait for it.
+      await Promise.race([this.rtc?.answered, new Promise((r) => setTimeout(r, ANSWERED_WITHIN_MS))]);
       this.taken = true;
       void micAsked.then(() => this.rtc?.republish());
     } catch (e) {
