@@ -1,6 +1,6 @@
 //! From raw pictures and sound to what leaves the glasses: encoders, the ring, the voice, the cover.
 //!
-//! Owns: the sources, both encodings, the Opus encoder, and the thread that replaces an encoder which fails. Nothing is encoded before somebody may see it, and while the
+//! Owns: the sources, both encodings, the voice's frames, and the thread that replaces an encoder which fails. Nothing is encoded before somebody may see it, and while the
 //! technician covers the camera the encoder gets black and silence.
 //! Never: a socket. Elsewhere: packets (`link::publish`).
 
@@ -22,7 +22,7 @@ use lotse_protocol::{
 
 use crate::{
     capture::{
-        self, BLOCK, Outlets, RawFrame, Running, SAMPLE_RATE, SoundBlock, Trouble,
+        self, BLOCK, BLOCK_NS, Outlets, RawFrame, Running, SAMPLE_RATE, SoundBlock, Trouble,
         encode::{Deliver, Encoded, Encoder, MAIN_HEIGHT, MAIN_WIDTH, Size},
         encoders::{self, Encoders, Failed},
         yuv::{self, Rgba},
@@ -39,6 +39,8 @@ use crate::{
 const VOICE_BITRATE: i32 = 24_000;
 /// Loss the Opus encoder prepares for, percent.
 const EXPECTED_LOSS: i32 = 10;
+/// Longest encoded frame, bytes.
+const MAX_VOICE: usize = 1_000;
 /// Between two starts of the last encoder there is: one that fails at once would keep the machine busy otherwise.
 const AGAIN: Duration = Duration::from_secs(10);
 
@@ -62,7 +64,8 @@ struct Inner {
     replace: mpsc::SyncSender<()>,
     preview: Mutex<Option<Encoder>>,
     ring: Mutex<Ring>,
-    voice: Mutex<Option<opus::Encoder>>,
+    voice: Mutex<Voice>,
+    long_frames: AtomicBool,
     latest: Mutex<Option<RawFrame>>,
     black: gst::Buffer,
     sending: AtomicBool,
@@ -71,6 +74,32 @@ struct Inner {
     counters: Counters,
     /// RFC 6464 level of the last block: 127 is silence.
     level: AtomicU8,
+}
+
+/// Makes Opus frames of blocks.
+struct Voice {
+    encoder: opus::Encoder,
+    /// The first block of a frame of two, its capture time and level.
+    half: Option<([i16; BLOCK], u64, u8)>,
+}
+
+impl Voice {
+    /// A frame, the capture time of its first sample, its level. With `long` every other block gives one.
+    fn add(&mut self, block: &[i16; BLOCK], capture_ns: u64, level: u8, long: bool) -> Option<(Vec<u8>, u64, u8)> {
+        // Nothing was sent meanwhile: what waited is no longer the beginning of this.
+        let half = self.half.take().filter(|(_, at, _)| capture_ns < at + 2 * BLOCK_NS);
+        match half {
+            Some((first, at, before)) => {
+                let data = self.encoder.encode_vec(&[first, *block].concat(), MAX_VOICE).ok()?;
+                Some((data, at, level.min(before)))
+            }
+            None if long => {
+                self.half = Some((*block, capture_ns, level));
+                None
+            }
+            None => Some((self.encoder.encode_vec(block, MAX_VOICE).ok()?, capture_ns, level)),
+        }
+    }
 }
 
 /// Counted since start.
@@ -112,7 +141,8 @@ impl Feed {
             replace,
             preview: Mutex::default(),
             ring: Mutex::default(),
-            voice: Mutex::new(Some(voice()?)),
+            voice: Mutex::new(Voice { encoder: voice()?, half: None }),
+            long_frames: false.into(),
             latest: Mutex::default(),
             black: gst::Buffer::from_mut_slice(yuv::black(MAIN_WIDTH.into(), MAIN_HEIGHT.into())),
             sending: false.into(),
@@ -178,6 +208,11 @@ impl Feed {
     pub fn cover(&self, on: bool) {
         self.inner.private.store(on, Ordering::Relaxed);
         self.key_frame(TrackSource::Main);
+    }
+
+    /// Voice frames of 20 ms instead of 10.
+    pub fn long_frames(&self, on: bool) {
+        self.inner.long_frames.store(on, Ordering::Relaxed);
     }
 
     /// The preview is encoded only while somebody watches it.
@@ -319,9 +354,10 @@ impl Inner {
         if !self.sending.load(Ordering::Relaxed) {
             return;
         }
-        let encoded = lock(&self.voice, |voice| voice.as_mut().and_then(|v| v.encode_vec(samples, 1_000).ok()));
-        if let Some(Some(data)) = encoded {
-            self.offer(TrackSource::Voice, Codec::Opus, data.into(), block.capture_ns, Some(level));
+        let long = self.long_frames.load(Ordering::Relaxed);
+        let encoded = lock(&self.voice, |voice| voice.add(samples, block.capture_ns, level, long)).flatten();
+        if let Some((data, capture_ns, level)) = encoded {
+            self.offer(TrackSource::Voice, Codec::Opus, data.into(), capture_ns, Some(level));
         }
     }
 
@@ -461,6 +497,28 @@ fn level(samples: &[i16; BLOCK]) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_frames_join_two_blocks_and_never_two_that_lie_apart() {
+        let mut voice = Voice { encoder: voice().unwrap(), half: None };
+        let mut add = |n: u64, level, long| {
+            let samples = |data: Vec<u8>| opus::packet::get_nb_samples(&data, SAMPLE_RATE).unwrap();
+            voice
+                .add(&[300; BLOCK], n * BLOCK_NS, level, long)
+                .map(|(data, at, level)| (samples(data), at / BLOCK_NS, level))
+        };
+        assert_eq!(add(0, 30, false), Some((480, 0, 30)));
+        assert_eq!(add(1, 30, true), None);
+        assert_eq!(add(2, 20, true), Some((960, 1, 20)));
+        assert_eq!(add(3, 30, true), None);
+        // Back to short ones: what waits goes with the next.
+        assert_eq!(add(4, 40, false), Some((960, 3, 30)));
+        assert_eq!(add(5, 30, false), Some((480, 5, 30)));
+        assert_eq!(add(6, 30, true), None);
+        // Nothing was sent for a second.
+        assert_eq!(add(106, 30, true), None);
+        assert_eq!(add(107, 30, true), Some((960, 106, 30)));
+    }
 
     #[test]
     fn silence_and_full_scale_have_their_levels() {

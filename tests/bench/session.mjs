@@ -55,7 +55,7 @@ How each was measured, and how far it may be off:
   For the picture against the sound, the flash of the same clap. A round of the clip's sound need not be as long as one of its
   picture, so a click may be captured a little off its flash (measured: ${s.source_skew ? `${ms(s.source_skew.min)} to ${ms(s.source_skew.max)} ms` : '?'}); both are timed by themselves, so the figures are free of it.
   The picture is held back for 40 ms (the playout delay that the glasses ask for), no longer. Medians of the difference in the six sixths of the session: ${parts(s.skew_parts)} ms.
-- **Seek.** As manager, in the recording of this session, at random places where something was recorded; from the pointer's event time to \`expectedDisplayTime\` of the first picture whose media time lies in the frame that the archive's
+- **Seek.** As manager, in the recording of this session, at random places where something was recorded, 300 ms after the picture before; from the pointer's event time to \`expectedDisplayTime\` of the first picture whose media time lies in the frame that the archive's
   \`frame_ticks\` have there. Its bar code is compared with the decoded fragment's.
 
 The glasses captured ${s.frames.captured} pictures since their start and encoded ${s.frames.encoded}; the archive holds ${s.recorded} in ${s.segments} fragments of all tracks. The page decoded ${video?.framesDecoded ?? '?'}, dropped ${video?.framesDropped ?? '?'}, froze ${video?.freezeCount ?? '?'} times

@@ -30,6 +30,8 @@ const SEEKS = Number(process.env['LOTSE_BENCH_SEEKS'] ?? Math.min(100, Math.floo
 const PPM = Number(process.env['LOTSE_BENCH_PPM'] ?? 0);
 /** The second expert stays and talks, instead of coming and going: with the first one three voices. */
 const TALKS = process.env['LOTSE_BENCH_TALKS'] === '1';
+/** A person looks at the picture before the next click. */
+const LOOKS_MS = 300;
 /** The page keeps 300 pictures, 12 s. */
 const COLLECT_MS = 4_000;
 const TITLE = 'Mechanical seal leaks';
@@ -174,6 +176,7 @@ async function seekAndDownload(): Promise<Seek[]> {
   while (seeks.length < SEEKS) {
     const sought = await seek(random());
     if (sought.rtp !== null) seeks.push(sought);
+    await manager.waitForTimeout(LOOKS_MS);
   }
   copyFileSync(await download(manager, 'Figures', programs.folder), join(out, 'case.tar'));
   await manager.context().close();

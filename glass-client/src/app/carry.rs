@@ -35,6 +35,11 @@ impl App {
                         feed.send(on);
                     }
                 }
+                Action::LongFrames(on) => {
+                    if let Ok(feed) = self.feed.lock() {
+                        feed.long_frames(on);
+                    }
+                }
                 Action::Private(on) => {
                     if let Ok(feed) = self.feed.lock() {
                         feed.cover(on);

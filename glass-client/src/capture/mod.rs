@@ -21,8 +21,8 @@ use crate::{config::Config, error::GlassError, profile::Profile};
 
 /// Samples per second of all sound here.
 pub const SAMPLE_RATE: u32 = 48_000;
-/// Samples of one sound block: 10 ms, one Opus frame. Half of the usual 20 ms: a sound waits for the end of its frame before it
-/// can leave, and the listener's buffer for a whole frame more.
+/// Samples of one sound block: 10 ms, usually one Opus frame. Half of the usual 20 ms: a sound waits for the end of its frame
+/// before it can leave, and the listener's buffer for a whole frame more.
 pub const BLOCK: usize = 480;
 /// Length of one sound block, ns.
 pub const BLOCK_NS: u64 = 10_000_000;

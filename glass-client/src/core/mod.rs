@@ -150,6 +150,8 @@ pub enum Action {
     LeaveMedia,
     /// Let pictures and voice out of the glasses, or not.
     Send(bool),
+    /// Voice frames of 20 ms instead of 10.
+    LongFrames(bool),
     /// Draw the marked picture of this instruction.
     Prepare(EventId),
     /// Somebody draws on this picture: it will be asked for.
@@ -187,6 +189,7 @@ pub struct Core {
     media: bool,
     joined_media: bool,
     sending: bool,
+    long_frames: bool,
     archivist: bool,
     recording_since_ms: Option<i64>,
     legs: Vec<Leg>,
@@ -229,6 +232,7 @@ impl Core {
             media: false,
             joined_media: false,
             sending: false,
+            long_frames: false,
             archivist: false,
             recording_since_ms: None,
             legs: Vec::new(),

@@ -16,6 +16,12 @@ use crate::config::Language;
 impl Core {
     /// What follows from the state: the notice, the media connection, whether anything may leave the glasses.
     pub(super) fn settle(&mut self, now_ms: i64, todo: &mut Vec<Action>) {
+        // Many foreign clients take no frames but the usual ones, aiortc among them.
+        let long = self.watching_gateways().next().is_some();
+        if long != self.long_frames {
+            self.long_frames = long;
+            todo.push(Action::LongFrames(long));
+        }
         if self.needs_answer() && self.caught_up {
             let notice = self.make_notice();
             if self.notice.as_ref() != Some(&notice) {

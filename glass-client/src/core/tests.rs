@@ -243,6 +243,7 @@ fn a_foreign_watcher_that_comes_late_is_read_at_once_and_the_log_learns_so() {
     assert!(notice.text.contains("Control room"), "{}", notice.text);
     let toast = stage.core.view(stage.now).toast.expect("said at once");
     assert!(toast.contains("Control room"), "{toast}");
+    assert!(stage.done.iter().any(|a| matches!(a, Action::LongFrames(true))), "frames that it can take");
     // Everybody has been shown it: only then does it get anything, and stand among those who watch.
     assert_eq!(watching(&stage), ["Anton Weber"]);
     for person in [stage.me, stage.expert] {
