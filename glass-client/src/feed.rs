@@ -500,9 +500,9 @@ mod tests {
 
     #[test]
     fn long_frames_join_two_blocks_and_never_two_that_lie_apart() {
-        let mut voice = Voice { encoder: voice().unwrap(), half: None };
+        let mut voice = Voice { encoder: voice().expect("an encoder"), half: None };
         let mut add = |n: u64, level, long| {
-            let samples = |data: Vec<u8>| opus::packet::get_nb_samples(&data, SAMPLE_RATE).unwrap();
+            let samples = |data: Vec<u8>| opus::packet::get_nb_samples(&data, SAMPLE_RATE).expect("a frame");
             voice
                 .add(&[300; BLOCK], n * BLOCK_NS, level, long)
                 .map(|(data, at, level)| (samples(data), at / BLOCK_NS, level))
