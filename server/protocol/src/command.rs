@@ -47,7 +47,7 @@ pub struct SentEvent {
 #[serde(tag = "type", rename_all = "snake_case")]
 #[ts(export, export_to = "command.ts")]
 pub enum ClientMessage {
-    /// First message. `language`: "de" or "en", for error sentences.
+    /// First message, and again when the language was switched. `language`: "de" or "en", for error sentences.
     Hello {
         language: String,
     },

@@ -115,12 +115,15 @@ impl Socket {
     }
 
     async fn on_hello(&mut self, language: &str) -> Result<(), End> {
-        self.language = Language::of(language);
-        if !self.greeted {
-            self.greeted = true;
-            let (conn, role, language, pusher) = (self.id, self.caller.role(), self.language, self.pusher.clone());
-            self.app.hub.tell(ToHub::Connect { conn, role, language, pusher }).await;
-        }
+        let (conn, language) = (self.id, Language::of(language));
+        self.language = language;
+        let told = if self.greeted {
+            ToHub::Language { conn, language }
+        } else {
+            ToHub::Connect { conn, role: self.caller.role(), language, pusher: self.pusher.clone() }
+        };
+        self.greeted = true;
+        self.app.hub.tell(told).await;
         Ok(())
     }
 

@@ -50,6 +50,11 @@ pub enum ToHub {
         language: Language,
         pusher: Pusher,
     },
+    /// Refusals come in this language from now on.
+    Language {
+        conn: ConnId,
+        language: Language,
+    },
     Disconnect {
         conn: ConnId,
     },
@@ -185,6 +190,11 @@ impl Hub {
     async fn on_ask(&mut self, ask: ToHub) {
         match ask {
             ToHub::Connect { conn, role, language, pusher } => self.on_connect(conn, role, language, pusher),
+            ToHub::Language { conn, language } => {
+                if let Some(conn) = self.conns.get_mut(&conn) {
+                    conn.language = language;
+                }
+            }
             ToHub::Disconnect { conn } => self.on_disconnect(conn).await,
             ToHub::Open { conn, case, me, done } => {
                 self.on_open(conn, case, me).await;

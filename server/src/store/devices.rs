@@ -54,7 +54,8 @@ pub async fn make_code(
     Ok(code)
 }
 
-/// Trades a code for a device. An older device of the same name is revoked: it was replaced.
+/// Trades a code for a device. An older device of the same name is revoked: it was replaced. Asked again with the same key, as
+/// after an answer that was lost, it is the same device.
 pub async fn pair(
     pool: &SqlitePool,
     keys: &ServerKeys,
@@ -64,6 +65,10 @@ pub async fn pair(
 ) -> Result<(Uuid, Role), Error> {
     let now = now_ms();
     let mut tx = pool.begin_with("begin immediate").await?;
+    let paired = sqlx::query(SELECT_PAIRED).bind(hash(code)).bind(&public_key.0[..]).fetch_optional(&mut *tx).await?;
+    if let Some(device) = paired.as_ref().map(read).transpose()? {
+        return Ok((device.id, device.account.role));
+    }
     let row = sqlx::query(
         "delete from pairing_codes where code = ? and (expires_ms is null or expires_ms > ?) returning account, name",
     )
@@ -81,15 +86,18 @@ pub async fn pair(
         .execute(&mut *tx)
         .await?;
     let id = Uuid::now_v7();
-    sqlx::query("insert into devices (id, account, name, label, public_key, paired_ms) values (?, ?, ?, ?, ?, ?)")
-        .bind(id.to_string())
-        .bind(account.id.to_string())
-        .bind(&name)
-        .bind(label)
-        .bind(&public_key.0[..])
-        .bind(now)
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(
+        "insert into devices (id, account, name, label, public_key, paired_ms, code) values (?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(id.to_string())
+    .bind(account.id.to_string())
+    .bind(&name)
+    .bind(label)
+    .bind(&public_key.0[..])
+    .bind(now)
+    .bind(hash(code))
+    .execute(&mut *tx)
+    .await?;
     let fact = serde_json::json!({ "device": id.to_string(), "name": name, "key": public_key });
     organisation::append(&mut tx, keys, "device.paired", fact).await?;
     tx.commit().await?;
@@ -123,6 +131,9 @@ pub async fn is_paired(pool: &SqlitePool, name: &str) -> Result<bool, Error> {
     let row = sqlx::query("select 1 from devices where name = ? and revoked_ms is null").bind(name);
     Ok(row.fetch_optional(pool).await?.is_some())
 }
+
+const SELECT_PAIRED: &str = "select d.id as device, d.name as device_name, d.public_key, a.* from devices d
+    join accounts a on a.id = d.account where d.code = ? and d.public_key = ? and d.revoked_ms is null";
 
 const SELECT_ID: &str = "select d.id as device, d.name as device_name, d.public_key, a.* from devices d
     join accounts a on a.id = d.account where d.id = ? and d.revoked_ms is null";

@@ -23,8 +23,23 @@ async fn a_pairing_code_works_once() {
     let reply = json_of(first).await;
     assert_eq!(reply["role"], "technician");
     assert!(reply["server_key"].is_string());
+    // With another key it is somebody else.
     let (status, error) = error_of(world.post("/api/v1/devices/pair", pair()).await).await;
     assert_eq!((status, error.code.as_str()), (403, "bad_pairing_code"));
+}
+
+#[tokio::test]
+async fn a_device_whose_answer_was_lost_asks_again_and_is_the_same() {
+    let mut world = World::start().await;
+    let body = json!({ "code": world.code("helmet-1"), "public_key": envelope::public_key(&fresh_key()), "name": "x" });
+    let first = json_of(world.post("/api/v1/devices/pair", body.clone()).await).await;
+    world.kill();
+    world.serve();
+    let again = json_of(world.post("/api/v1/devices/pair", body.clone()).await).await;
+    assert_eq!((&again["device"], &again["role"]), (&first["device"], &first["role"]));
+    // Revoked, it needs a new code.
+    assert!(world.program(&["admin", "revoke-device", "helmet-1"]).status().expect("runs").success());
+    assert_eq!(error_of(world.post("/api/v1/devices/pair", body).await).await.1.code, "bad_pairing_code");
 }
 
 #[tokio::test]

@@ -183,8 +183,15 @@ async fn who_is_present_gets_an_offer_and_who_is_not_gets_a_reason() {
     outsider.enter(case).await;
     outsider.say(&ClientMessage::RtcJoin { case, session, publish: vec![] }).await;
     assert_eq!(outsider.refused().await.code, "not_present");
-    outsider.say(&ClientMessage::RtcJoin { case, session: SessionId(Uuid::new_v4()), publish: vec![] }).await;
+    let elsewhere = ClientMessage::RtcJoin { case, session: SessionId(Uuid::new_v4()), publish: vec![] };
+    outsider.say(&elsewhere).await;
     assert_eq!(outsider.refused().await.code, "no_such_session");
+    // The page was switched to German.
+    outsider.say(&ClientMessage::Hello { language: "de".into() }).await;
+    outsider.say(&elsewhere).await;
+    let refused = outsider.refused().await;
+    assert_eq!(refused.code, "no_such_session");
+    assert!(refused.message.contains("Sitzung"), "{}", refused.message);
 }
 
 #[tokio::test]

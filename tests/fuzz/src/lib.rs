@@ -38,7 +38,8 @@ pub const TARGETS: [Target; 18] = [
     target("sfu_answer", targets::sfu::answer, 4 * MIB, 256),
     target("sfu_offer", targets::sfu::offer, 4 * MIB, 256),
     target("sfu_forward", targets::sfu::forward, 8 * MIB, 256),
-    target("interceptors", targets::sfu::interceptors, 256 * KIB, 128),
+    // A transport feedback of some bytes may speak of 65,535 packets, and the rtcp crate makes an entry for each before it refuses.
+    target("interceptors", targets::sfu::interceptors, 4 * MIB, 128),
     target("packetize", targets::media::packetize, 256 * KIB, 64),
     target("depacketize", targets::media::depacketize, 256 * KIB, 64),
     target("record", targets::media::record, 4 * MIB, 256),

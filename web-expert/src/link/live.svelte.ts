@@ -122,11 +122,16 @@ export class LiveLink {
   #opened(socket: WebSocket): void {
     if (socket !== this.#socket) return;
     this.#attempt = 0;
-    this.send({ type: 'hello', language: language() });
+    this.speak();
     this.state = 'open';
     this.lostSince_ms = null;
     this.#ping(socket);
     for (const act of this.#onOpen) act();
+  }
+
+  /** Tells the server the page's language: at first, and when it was switched. */
+  speak(): void {
+    this.send({ type: 'hello', language: language() });
   }
 
   #ping(socket: WebSocket): void {
