@@ -8,7 +8,7 @@ use lotse_protocol::id::Pseudonym;
 use crate::config::Language;
 
 /// Changes with every change of the words below.
-pub const TEXT_VERSION: &str = "recording-2";
+pub const TEXT_VERSION: &str = "recording-3";
 
 /// Who the notice names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,8 +72,8 @@ impl Notice {
         // What is recorded is told only where something can be.
         let recorded = if self.archivist.is_some() {
             l.t(
-                "Aufgenommen werden Bild, beide Stimmen und die Markierungen. Alles liegt verschlüsselt im Fall.",
-                "Picture, both voices and the marks are recorded. All of it lies encrypted in the case.",
+                "Aufgenommen werden Bild, alle Stimmen und die Markierungen. Alles liegt verschlüsselt im Fall.",
+                "Picture, all voices and the marks are recorded. All of it lies encrypted in the case.",
             )
         } else {
             l.t("Ohne Archivar kann nicht aufgenommen werden.", "Nothing can be recorded without an archivist.")

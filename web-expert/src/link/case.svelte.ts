@@ -98,6 +98,8 @@ export class OpenCase {
     link.claim(id);
     this.#off.push(link.listen((m) => this.#received(m)));
     this.#off.push(link.whenOpen(() => this.#resume()));
+    // The reason is asked for once more, for its words.
+    this.#off.push(link.whenSpoken(() => this.refused && this.#resume()));
   }
 
   close(): void {

@@ -32,6 +32,7 @@ export class LiveLink {
   #listeners = new Set<Listener>();
   #claims = new Map<string, number>();
   #onOpen = new Set<() => void>();
+  #onSpoken = new Set<() => void>();
   #attempt = 0;
   #wanted = false;
   #heard = 0;
@@ -122,15 +123,26 @@ export class LiveLink {
   #opened(socket: WebSocket): void {
     if (socket !== this.#socket) return;
     this.#attempt = 0;
-    this.speak();
+    this.#hello();
     this.state = 'open';
     this.lostSince_ms = null;
     this.#ping(socket);
     for (const act of this.#onOpen) act();
   }
 
-  /** Tells the server the page's language: at first, and when it was switched. */
+  /** Called when the page's language was switched, after the server knows. */
+  whenSpoken(act: () => void): () => void {
+    this.#onSpoken.add(act);
+    return () => this.#onSpoken.delete(act);
+  }
+
+  /** The page's language was switched: the server's words follow. */
   speak(): void {
+    this.#hello();
+    for (const act of this.#onSpoken) act();
+  }
+
+  #hello(): void {
     this.send({ type: 'hello', language: language() });
   }
 
