@@ -236,6 +236,8 @@ cat <<SUMMARY
        of helmet-1. Put the pen on the picture, draw, press Enter; press STEP DONE at the glasses.
        End the call, then sign in as manager and replay it.
 
+  Whose log a bundle is: lotse-verify BUNDLE --org-key $(field fingerprint "$(cat "$LOGS/server.out")")
+
   Logs and data in ${HOME_DIR#"$PWD/"}. ${DEMO_SECONDS:+Ends by itself after $DEMO_SECONDS s. }Ctrl-C ends everything.
 
 SUMMARY

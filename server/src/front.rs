@@ -216,7 +216,10 @@ pub async fn demand_tls(State(app): State<Arc<App>>, request: Request, next: Nex
             let kind = [(header::CONTENT_TYPE, "application/x-x509-ca-cert"), (header::CACHE_CONTROL, "no-store")];
             return (kind, authority.pem.clone()).into_response();
         }
-        let page = host.and_then(|host| welcome::answer(uri.path(), uri.query(), request.headers(), host));
+        // An address typed without https leads to the page that explains, not into a browser's warning.
+        let typed = uri.path() == "/" && came.is_some_and(|came| !came.secure);
+        let path = if typed { "/trust" } else { uri.path() };
+        let page = host.and_then(|host| welcome::answer(path, uri.query(), request.headers(), host));
         if let Some(page) = page {
             return page;
         }

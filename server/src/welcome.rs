@@ -48,9 +48,16 @@ mod tests {
     fn both_languages_lead_to_the_certificate_the_other_language_and_the_page() {
         for (language, other) in [(Language::De, "?lang=en"), (Language::En, "?lang=de")] {
             let text = page(language);
-            for word in
-                ["href=\"/ca.crt\"", "href=\"https://{host}/field\"", other, STYLE_PATH, "Android", "iPhone", "SHA-256"]
-            {
+            for word in [
+                "href=\"/ca.crt\"",
+                "href=\"https://{host}/field\"",
+                "href=\"https://{host}/cases\"",
+                other,
+                STYLE_PATH,
+                "Android",
+                "iPhone",
+                "SHA-256",
+            ] {
                 assert!(text.contains(word), "{word} missing in: {text}");
             }
         }

@@ -190,6 +190,9 @@ async fn the_own_authority_is_handed_out_by_plain_path_and_tls_settings_without_
         let page = reply.text().await.expect("text");
         assert!(page.contains(word) && page.contains(&format!("https://{host}/field")), "{page}");
     }
+    // An address that somebody typed leads there too.
+    let typed = plain.get(format!("http://{host}/")).send().await.expect("an answer");
+    assert!(typed.text().await.expect("text").contains("https://{host}/cases".replace("{host}", host).as_str()));
     let style = plain.get(format!("http://{host}/trust.css")).send().await.expect("an answer");
     assert_eq!(style.headers()["content-type"], "text/css; charset=utf-8");
     let foreign = plain.get(format!("http://{host}/trust")).header("host", "evil.example").send().await;

@@ -9,11 +9,18 @@ pub const MAX_BLOCK_OFFSET_MS: u64 = 32_000;
 
 const UNKNOWN_SIZE: [u8; 8] = [0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
 
-/// Initialisation part of a VP8 track.
+/// Initialisation part of a VP8 track. Its colours are BT.601 (RFC 6386, 9.2), which browsers show live; unsaid, their players
+/// take BT.709 for a picture of this size.
 pub fn video_init(width: u16, height: u16) -> Vec<u8> {
+    let mut colour = Vec::new();
+    // Matrix, range (16 to 235), transfer, primaries.
+    for (id, value) in [([0x55, 0xb1], 6), ([0x55, 0xb9], 1), ([0x55, 0xba], 6), ([0x55, 0xbb], 6)] {
+        uint(&mut colour, &id, value);
+    }
     let mut video = Vec::new();
     uint(&mut video, &[0xb0], width.into());
     uint(&mut video, &[0xba], height.into());
+    element(&mut video, &[0x55, 0xb0], &colour);
     let mut track = track_head(1, "V_VP8");
     element(&mut track, &[0xe0], &video);
     init(&track)

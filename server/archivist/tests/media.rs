@@ -34,6 +34,17 @@ fn probe(file: &Path) -> Vec<(i64, bool)> {
         .collect()
 }
 
+/// Matrix, transfer and primaries that a player is told.
+fn colours(file: &Path) -> String {
+    let out = Command::new("ffprobe")
+        .args(["-v", "error", "-show_entries", "stream=color_range,color_space,color_transfer,color_primaries"])
+        .args(["-of", "csv=p=0"])
+        .arg(file)
+        .output()
+        .unwrap();
+    String::from_utf8(out.stdout).unwrap().trim().to_owned()
+}
+
 /// Decodes everything; returns the complaints.
 fn decode(file: &Path) -> String {
     let out = Command::new("ffmpeg").args(["-v", "error", "-i"]).arg(file).args(["-f", "null", "-"]).output().unwrap();
@@ -87,6 +98,9 @@ fn check_video(codec: Codec, ext: &str) {
     std::fs::write(&file, all).unwrap();
     assert_eq!(probe(&file).len(), frames_in);
     assert_eq!(decode(&file), "");
+    if ext == "webm" {
+        assert_eq!(colours(&file), "tv,smpte170m,smpte170m,smpte170m", "as browsers show VP8 live");
+    }
 }
 
 #[test]

@@ -97,7 +97,10 @@ impl Authority {
         let now = OffsetDateTime::from(now);
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        let title = names.iter().find(|n| n.parse::<IpAddr>().is_err()).or(names.first());
+        // The name or address that people type, rather than `localhost`, which is always among them.
+        let title = names.iter().find(|n| n.as_str() != "localhost" && n.parse::<IpAddr>().is_err());
+        let address = |n: &&String| n.parse::<IpAddr>().is_ok_and(|ip| !ip.is_loopback());
+        let title = title.or_else(|| names.iter().find(address)).or(names.first());
         params
             .distinguished_name
             .push(DnType::CommonName, format!("Lotse CA {}", title.map_or("localhost", String::as_str)));

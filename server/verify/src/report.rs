@@ -109,8 +109,8 @@ impl Report {
                 "ECHT: jedes Byte stimmt mit dem Protokoll überein, und es ist das des genannten Servers.",
             ),
             Verdict::Consistent => say(
-                "CONSISTENT: every byte agrees with the log. Give --org-key to check whose log it is.",
-                "IN SICH STIMMIG: jedes Byte stimmt mit dem Protokoll überein. Wessen Protokoll es ist, prüft --org-key.",
+                "CONSISTENT: every byte agrees with the log. Give --org-key, the fingerprint that your server prints when it starts, to check whose log it is.",
+                "IN SICH STIMMIG: jedes Byte stimmt mit dem Protokoll überein. Wessen Protokoll es ist, prüft --org-key mit dem Fingerabdruck, den Ihr Server beim Start ausgibt.",
             ),
             Verdict::Changed => say(
                 "NOT AS IT WAS: something below was changed, cut or added.",

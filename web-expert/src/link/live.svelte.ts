@@ -14,6 +14,8 @@ export type LinkState = 'connecting' | 'open' | 'waiting' | 'closed';
 const PING_MS = 2_000;
 /** Nothing heard for this long: the connection is dead even if the socket has not noticed. */
 const SILENT_MS = 12_000;
+/** The server answers every ping: two answers are missing. */
+const DOUBTFUL_MS = 4_500;
 
 type Listener = (m: ServerMessage) => void;
 
@@ -21,6 +23,8 @@ export class LiveLink {
   state: LinkState = $state('closed');
   /** When the connection was lost; null while it stands. */
   lostSince_ms: number | null = $state(null);
+  /** Nothing has come for a while: what was told last may no longer be so. */
+  silent = $state(false);
   rtt_ms: number | null = $state(null);
   calls: Call[] | null = $state.raw(null);
   archivist: boolean | null = $state(null);
@@ -66,6 +70,11 @@ export class LiveLink {
   }
 
   /** Sends if connected; says whether it went out. Whoever must not lose a message sends it again on open. */
+  /** What the server told last holds: it was heard just now. */
+  get fresh(): boolean {
+    return this.state === 'open' && !this.silent;
+  }
+
   send(m: ClientMessage): boolean {
     if (this.#socket?.readyState !== WebSocket.OPEN) return false;
     this.#socket.send(JSON.stringify(m));
@@ -148,7 +157,9 @@ export class LiveLink {
 
   #ping(socket: WebSocket): void {
     if (socket !== this.#socket) return;
-    if (Date.now() - this.#heard > SILENT_MS) {
+    const silence = Date.now() - this.#heard;
+    this.silent = silence > DOUBTFUL_MS;
+    if (silence > SILENT_MS) {
       // `close` on a dead network reports late: go on without it.
       socket.close();
       this.#closed(socket);
@@ -160,6 +171,7 @@ export class LiveLink {
   #received(socket: WebSocket, text: string): void {
     if (socket !== this.#socket) return;
     this.#heard = Date.now();
+    this.silent = false;
     let m: ServerMessage;
     try {
       m = JSON.parse(text) as ServerMessage;

@@ -181,7 +181,7 @@ export const de = {
   live: {
     waitingTitle: 'Warten auf Antwort',
     waitingAnswer: (who: string) => `${who} hat die Frage nach der Aufnahme noch nicht beantwortet. Vorher fließen weder Bild noch Ton.`,
-    waitingCamera: 'Noch kein Kamerabild. Der Ton kann schon da sein.',
+    waitingCamera: 'Gerade kein Kamerabild. Der Ton kann da sein.',
     connectingMedia: 'Bild und Ton werden verbunden …',
     gone: (who: string, t: string) => `${who} ist seit ${t} nicht erreichbar. Die Sitzung bleibt offen und geht weiter, sobald die Verbindung steht.`,
     refusedMedia: (who: string) => `${who} nimmt ohne Bild und Ton teil. Text und Anweisungen gehen weiter.`,

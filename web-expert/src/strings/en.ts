@@ -181,7 +181,7 @@ export const en: typeof de = {
   live: {
     waitingTitle: 'Waiting for an answer',
     waitingAnswer: (who: string) => `${who} has not answered the question about recording. Until then neither picture nor sound flows.`,
-    waitingCamera: 'No camera picture yet. Sound may be there already.',
+    waitingCamera: 'No camera picture right now. Sound may be there.',
     connectingMedia: 'Connecting picture and sound …',
     gone: (who: string, t: string) => `${who} cannot be reached since ${t}. The session stays open and goes on once the connection is back.`,
     refusedMedia: (who: string) => `${who} takes part without picture and sound. Text and instructions go on.`,

@@ -75,6 +75,8 @@ export const de = {
     replaced: 'Dieses Gespräch läuft jetzt in einem anderen Fenster oder Gerät von Ihnen.',
     takeBack: 'HIER WEITERSPRECHEN',
     stopRecording: 'Aufnahme stoppen',
+    withdraw: 'Zustimmung zurücknehmen',
+    withoutRecording: (names: string) => `Nicht aufgenommen: ${names} spricht ohne Aufnahme.`,
     allowRecording: 'Aufnahme erlauben',
     nothingKept: 'Ohne Aufnahme wird nichts gespeichert, auch kein Foto.',
     draws: (who: string) => `${who} zeichnet`,

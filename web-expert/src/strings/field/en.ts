@@ -77,6 +77,8 @@ export const en: typeof de = {
     replaced: 'This call now runs in another window or on another device of yours.',
     takeBack: 'GO ON HERE',
     stopRecording: 'Stop recording',
+    withdraw: 'Withdraw consent',
+    withoutRecording: (names: string) => `Not recorded: ${names} talks without recording.`,
     allowRecording: 'Allow recording',
     nothingKept: 'Without recording nothing is kept, no photo either.',
     draws: (who: string) => `${who} is drawing`,
