@@ -21,8 +21,8 @@ use crate::{
 
 /// Jobs waiting: an expert sends a handful at most. A full queue drops the newest; asking again (REPEAT) makes it.
 const JOBS: usize = 16;
-/// A Snapshot above this many pixels is not decoded.
-const MAX_PIXELS: u64 = 4096 * 4096;
+/// A Snapshot above this many pixels is not decoded: cameras give less, and a lossless one is held seven bytes a pixel meanwhile.
+const MAX_PIXELS: u64 = 4096 * 2304;
 
 /// What to make.
 pub struct Job {
