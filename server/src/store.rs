@@ -4,12 +4,13 @@
 //! Never: knows what an item contains; all item bytes are ciphertext.
 //! Elsewhere: one module per subject below.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use sqlx::{
     Connection as _,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
+use tokio::sync::Semaphore;
 
 use crate::{config::Config, error::Error};
 
@@ -32,11 +33,16 @@ pub mod schema;
 /// that whoever waits for an answer still sits before the screen. Then it is refused in words, and said again by whoever asked.
 pub const LOCK_WAIT: Duration = Duration::from_secs(4);
 
+/// One writer and a handful of readers; SQLite has one writer anyway.
+const CONNECTIONS: u32 = 8;
+
 /// The data folder, open.
 #[derive(Clone)]
 pub struct Store {
     pub pool: SqlitePool,
     pub dir: PathBuf,
+    /// Half of the connections: uploads that wait for a locked database leave the others to the log and its readers.
+    uploads: Arc<Semaphore>,
 }
 
 impl Store {
@@ -62,9 +68,8 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(LOCK_WAIT);
-        // 8: one writer and a handful of readers; SQLite has one writer anyway.
         let pool = SqlitePoolOptions::new()
-            .max_connections(8)
+            .max_connections(CONNECTIONS)
             // A full disk makes SQLite roll back by itself. sqlx then goes on counting a transaction that is over, and such a
             // connection would refuse every later one. The ping comes after the rollback that sqlx may have queued.
             .after_release(|connection, _| {
@@ -77,7 +82,7 @@ impl Store {
             .await
             .map_err(|e| unusable(&e))?;
         schema::bring_forward(&pool, &dir, &schema::MIGRATIONS).await?;
-        Ok(Self { pool, dir })
+        Ok(Self { pool, dir, uploads: Arc::new(Semaphore::new(CONNECTIONS as usize / 2)) })
     }
 }
 

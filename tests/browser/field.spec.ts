@@ -107,6 +107,14 @@ test('a phone calls, is helped, and it can be proven', async () => {
     await expect(field.getByTestId('step-state')).toHaveText(/Done/);
     await expect(field.getByRole('button', { name: 'DONE', exact: true })).toBeHidden();
     await look(field, 'looking-back');
+    const whole = (await field.getByTestId('marked-picture').boundingBox())!;
+    await field.getByRole('button', { name: /: Enlarge$/ }).click({ position: { x: whole.width * 0.3, y: whole.height * 0.5 } });
+    const nearer = (await field.getByTestId('marked-picture').boundingBox())!;
+    expect(nearer.width / whole.width).toBeCloseTo(2.4, 1);
+    expect(nearer.x + 0.3 * nearer.width, 'what was tapped stands in the middle').toBeCloseTo(whole.x + whole.width / 2, -1);
+    await look(field, 'nearer');
+    await field.getByRole('button', { name: /: Whole picture$/ }).click();
+    await expect.poll(async () => (await field.getByTestId('marked-picture').boundingBox())!.width).toBe(whole.width);
     await field.getByRole('button', { name: 'Next' }).click();
     await field.getByRole('button', { name: 'DONE', exact: true }).click();
     await expect(expert.getByTestId('receipt-state').nth(1)).toHaveText(/Done/);

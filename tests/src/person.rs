@@ -195,7 +195,7 @@ impl Person {
     /// Opens a case on the socket, from `after` on.
     pub async fn open(&self, case: CaseId, after: u64) -> Result<(Pseudonym, Role, SignedHead), Refusal> {
         let mark = self.live.mark();
-        self.live.say(&ClientMessage::OpenCase { case, after_seq: after });
+        self.live.say(&ClientMessage::OpenCase { case, after_seq: after, lean: false });
         self.live
             .until("the case opens", mark, |m| match m {
                 ServerMessage::CaseOpened { case: c, me, role, head } if *c == case => {

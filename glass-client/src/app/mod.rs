@@ -345,6 +345,7 @@ impl App {
             }
             ServerMessage::Archivist { present } => self.event(Event::Archivist(present)).await,
             ServerMessage::CaseOpened { .. }
+            | ServerMessage::SessionNow { .. }
             | ServerMessage::Pong { .. }
             | ServerMessage::Queue { .. }
             | ServerMessage::CaseChanged { .. } => {}
@@ -419,7 +420,7 @@ impl App {
 
     fn open(&self, case: CaseId) {
         let after_seq = self.chain.as_ref().filter(|c| c.head().case == case).map_or(0, |c| c.head().seq);
-        self.send(ClientMessage::OpenCase { case, after_seq });
+        self.send(ClientMessage::OpenCase { case, after_seq, lean: true });
     }
 }
 

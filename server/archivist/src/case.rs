@@ -94,7 +94,7 @@ impl Case {
     /// What to say after a (re)connect.
     pub fn open_message(&mut self) -> ClientMessage {
         self.caught_up = false;
-        ClientMessage::OpenCase { case: self.id, after_seq: self.chain.head().seq }
+        ClientMessage::OpenCase { case: self.id, after_seq: self.chain.head().seq, lean: false }
     }
 
     pub fn on_opened(&mut self, me: Pseudonym) {

@@ -3,6 +3,7 @@ import type { ApiError } from "./ApiError";
 import type { Head, SignedHead, StoredEvent } from "./envelope";
 import type { CaseId, Digest, EventId, ItemKey, Pseudonym, SessionId, Signature, TrackId } from "./ids";
 import type { Role } from "./policy";
+import type { Session } from "./session";
 import type { Leg, Offer, RtcAnswer, TrackInfo } from "./signal";
 
 /**
@@ -12,7 +13,11 @@ export type Call = { session: SessionId, since_ms: number,
 /**
  * No expert has come yet.
  */
-waiting: boolean, summary: CaseSummary, };
+waiting: boolean, summary: CaseSummary, 
+/**
+ * Who calls: the newest `joined` event of this person, whose item has the name.
+ */
+caller?: SentEvent, };
 
 /**
  * A case in a list. Words are sealed: open `card` (a `card` event) for them.
@@ -22,6 +27,10 @@ export type CaseSummary = { case: CaseId, number: string, open: boolean, asset?:
  * A session is called or running.
  */
 session?: SessionId, 
+/**
+ * It is called, and no expert has come yet.
+ */
+waiting: boolean, 
 /**
  * The newest case card.
  */
@@ -34,7 +43,7 @@ recorded: boolean, };
 /**
  * What a client says.
  */
-export type ClientMessage = { "type": "hello", language: string, } | { "type": "ping", t0_us: number, } | { "type": "open_case", case: CaseId, after_seq: number, } | { "type": "close_case", case: CaseId, } | { "type": "commit", case: CaseId, author: string, sig: Signature, items: Array<ItemRef>, } | { "type": "relay", case: CaseId, session: SessionId, to?: Pseudonym, item: ItemRef, } | { "type": "rtc_join", case: CaseId, session: SessionId, publish: Array<TrackInfo>, } | { "type": "rtc_answer", session: SessionId, answer: RtcAnswer, } | { "type": "rtc_watch", session: SessionId, track: TrackId, on: boolean, } | { "type": "rtc_leave", session: SessionId, };
+export type ClientMessage = { "type": "hello", language: string, } | { "type": "ping", t0_us: number, } | { "type": "open_case", case: CaseId, after_seq: number, lean: boolean, } | { "type": "close_case", case: CaseId, } | { "type": "commit", case: CaseId, author: string, sig: Signature, items: Array<ItemRef>, } | { "type": "relay", case: CaseId, session: SessionId, to?: Pseudonym, item: ItemRef, } | { "type": "rtc_join", case: CaseId, session: SessionId, publish: Array<TrackInfo>, } | { "type": "rtc_answer", session: SessionId, answer: RtcAnswer, } | { "type": "rtc_watch", session: SessionId, track: TrackId, on: boolean, } | { "type": "rtc_leave", session: SessionId, };
 
 /**
  * An item beside an event: which one, what opens it, and its sealed bytes where they are small.
@@ -57,4 +66,4 @@ export type SentEvent = { event: StoredEvent, items: Array<ItemRef>, };
 /**
  * What the server says.
  */
-export type ServerMessage = { "type": "pong", t0_us: number, server_us: number, } | { "type": "case_opened", case: CaseId, me: Pseudonym, role: Role, head: SignedHead, } | { "type": "event", case: CaseId, event: SentEvent, } | { "type": "caught_up", case: CaseId, head: Head, } | { "type": "committed", case: CaseId, id: EventId, seq: number, hash: Digest, } | { "type": "refused", id?: EventId, case?: CaseId, session?: SessionId, last_device_seq?: number, error: ApiError, } | { "type": "relayed", case: CaseId, session: SessionId, from: Pseudonym, item: ItemRef, } | { "type": "rtc_offer", session: SessionId, offer: Offer, } | { "type": "rtc_legs", session: SessionId, legs: Array<Leg>, } | { "type": "rtc_watched", session: SessionId, track: TrackId, on: boolean, } | { "type": "rtc_key_frame", session: SessionId, track: TrackId, } | { "type": "rtc_closed", session: SessionId, reason: string, } | { "type": "queue", calls: Array<Call>, } | { "type": "archivist", present: boolean, } | { "type": "case_changed", summary: CaseSummary, };
+export type ServerMessage = { "type": "pong", t0_us: number, server_us: number, } | { "type": "case_opened", case: CaseId, me: Pseudonym, role: Role, head: SignedHead, } | { "type": "event", case: CaseId, event: SentEvent, } | { "type": "session_now", case: CaseId, session?: Session, } | { "type": "caught_up", case: CaseId, head: Head, } | { "type": "committed", case: CaseId, id: EventId, seq: number, hash: Digest, } | { "type": "refused", id?: EventId, case?: CaseId, session?: SessionId, last_device_seq?: number, error: ApiError, } | { "type": "relayed", case: CaseId, session: SessionId, from: Pseudonym, item: ItemRef, } | { "type": "rtc_offer", session: SessionId, offer: Offer, } | { "type": "rtc_legs", session: SessionId, legs: Array<Leg>, } | { "type": "rtc_watched", session: SessionId, track: TrackId, on: boolean, } | { "type": "rtc_key_frame", session: SessionId, track: TrackId, } | { "type": "rtc_closed", session: SessionId, reason: string, } | { "type": "queue", calls: Array<Call>, } | { "type": "archivist", present: boolean, } | { "type": "case_changed", summary: CaseSummary, };

@@ -9,6 +9,7 @@ use crate::{
     error::ApiError,
     id::{CaseId, Digest, EventId, ItemKey, Pseudonym, SessionId, Signature, TrackId},
     policy::Role,
+    session::Session,
     signal::{Leg, Offer, RtcAnswer, TrackInfo},
 };
 
@@ -56,11 +57,14 @@ pub enum ClientMessage {
         #[ts(type = "number")]
         t0_us: i64,
     },
-    /// Subscribe to a case's log after `after_seq`. Answered by `CaseOpened`, then `Event`s, then `CaughtUp`.
+    /// Subscribe to a case's log after `after_seq`. Answered by `CaseOpened`, then `SessionNow`, `Event`s, then `CaughtUp`.
+    /// `lean`: the items of `segment` events are left out, for who does not replay: an hour of recording is some thousand of them.
     OpenCase {
         case: CaseId,
         #[ts(type = "number")]
         after_seq: u64,
+        #[serde(default)]
+        lean: bool,
     },
     CloseCase {
         case: CaseId,
@@ -123,6 +127,14 @@ pub enum ServerMessage {
     Event {
         case: CaseId,
         event: SentEvent,
+    },
+    /// To who reads a case and has not been sent all of its log yet: the session that runs, as it is now. It holds until `CaughtUp`;
+    /// from then on the log says it.
+    SessionNow {
+        case: CaseId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[ts(optional)]
+        session: Option<Session>,
     },
     /// Everything up to `head.seq` was sent; what follows is live.
     CaughtUp {
@@ -208,6 +220,10 @@ pub struct Call {
     /// No expert has come yet.
     pub waiting: bool,
     pub summary: CaseSummary,
+    /// Who calls: the newest `joined` event of this person, whose item has the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub caller: Option<SentEvent>,
 }
 
 /// A case in a list. Words are sealed: open `card` (a `card` event) for them.
@@ -237,6 +253,9 @@ pub struct CaseSummary {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
     pub session: Option<SessionId>,
+    /// It is called, and no expert has come yet.
+    #[serde(default)]
+    pub waiting: bool,
     /// The newest case card.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]

@@ -109,7 +109,7 @@ pub async fn bundle_log(State(app): State<Arc<App>>, caller: Caller, At(case): A
             }
             let mut db = app.store.pool.acquire().await?;
             let limit = BUNDLE_PAGE.min(u32::try_from(end.seq - after).unwrap_or(BUNDLE_PAGE));
-            let events = reader::events(&mut db, &app.keys, case, after, limit).await?;
+            let events = reader::events(&mut db, &app.keys, case, after, limit, false).await?;
             let at = events.last().map(|e| e.head.seq).ok_or_else(|| Error::Us("a log ends before its head".into()))?;
             let mut text = String::new();
             for event in events {

@@ -45,10 +45,13 @@ impl Socket {
         match message {
             ClientMessage::Hello { language } => self.on_hello(&language).await,
             ClientMessage::Ping { t0_us } => self.say(&ServerMessage::Pong { t0_us, server_us: now_us() }).await,
-            ClientMessage::OpenCase { case, after_seq } => {
+            ClientMessage::OpenCase { case, after_seq, lean } => {
                 let about = About { case: Some(case), ..About::default() };
-                match self.on_open_case(case, after_seq).await {
-                    Ok(message) => self.say(&message).await,
+                match self.on_open_case(case, after_seq, lean).await {
+                    Ok(message) => {
+                        self.say(&message).await?;
+                        self.say_session(case).await
+                    }
                     Err(e) => self.refuse(about, &e).await,
                 }
             }
@@ -128,7 +131,7 @@ impl Socket {
     }
 
     /// Gives the caller a place in the case. What it may read follows from its relation, now or when that changes.
-    async fn on_open_case(&mut self, case: CaseId, after_seq: u64) -> Result<ServerMessage, Error> {
+    async fn on_open_case(&mut self, case: CaseId, after_seq: u64, lean: bool) -> Result<ServerMessage, Error> {
         let role = self.caller.role();
         let most = if role == Role::Archivist { MOST_RECORDED } else { MOST_OPEN };
         if self.cases.len() >= most && !self.cases.contains_key(&case) {
@@ -146,6 +149,7 @@ impl Socket {
             at: after_seq.min(standing.head.seq),
             head: standing.head,
             told_caught_up: false,
+            lean,
         };
         self.cases.insert(case, open);
         let head = sign_head(&self.app.keys.signing, standing.head, now_ms());
@@ -167,6 +171,18 @@ impl Socket {
             }
         }
         Ok(())
+    }
+
+    /// The session as it is, to a reader who will need a while to get there by the log.
+    pub(super) async fn say_session(&mut self, case: CaseId) -> Result<(), End> {
+        if !self.cases.get(&case).is_some_and(|open| open.reads && !open.is_up_to_date()) {
+            return Ok(());
+        }
+        match self.app.log.standing(self.caller.account.id, self.caller.role(), case).await {
+            Ok(standing) => self.say(&ServerMessage::SessionNow { case, session: standing.session }).await,
+            // The log will say it.
+            Err(_) => Ok(()),
+        }
     }
 
     pub(super) async fn join_now(&mut self) {

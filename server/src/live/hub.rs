@@ -10,7 +10,7 @@ use std::{
 };
 
 use lotse_protocol::{
-    command::{Call, CaseSummary, ItemRef, ServerMessage},
+    command::{Call, CaseSummary, ItemRef, SentEvent, ServerMessage},
     envelope::LeftWhy,
     id::{CaseId, Pseudonym, SessionId},
     policy::{Relation, Role, Verb, allowed},
@@ -26,7 +26,7 @@ use super::{
 use crate::{
     refusal::{Code, Language, Refusal},
     store::{
-        log::{LogHandle, News, Told},
+        log::{LogHandle, News, OpenSession, Told},
         reader::without_keys,
     },
 };
@@ -122,6 +122,7 @@ struct Conn {
 struct LiveSession {
     session: Session,
     summary: CaseSummary,
+    caller: Option<SentEvent>,
     /// Present in the log, but without a socket (or leaving): when the log is to be told, and why.
     absent: HashMap<Pseudonym, (Instant, LeftWhy)>,
 }
@@ -142,7 +143,7 @@ pub struct Hub {
 impl Hub {
     /// `resumed`: sessions that were open when the server stopped; their people have [`LOST_AFTER`] from now to come back.
     pub async fn start(
-        resumed: Vec<(CaseSummary, Session)>,
+        resumed: Vec<OpenSession>,
         told: mpsc::Receiver<Told>,
         log: LogHandle,
         media: mpsc::Sender<ToMedia>,
@@ -160,8 +161,8 @@ impl Hub {
             running: vec![],
             archivists: 0,
         };
-        for (summary, session) in resumed {
-            hub.on_session(summary.case, session, Some(summary)).await;
+        for OpenSession { session, summary, caller } in resumed {
+            hub.on_session(summary.case, session, Some(summary), caller).await;
         }
         hub.update_queue();
         (hub, HubHandle(sender))
@@ -312,7 +313,7 @@ impl Hub {
             }
         }
         if let Some(session) = news.session {
-            self.on_session(case, session, news.summary.clone()).await;
+            self.on_session(case, session, news.summary.clone(), news.caller).await;
         }
         if let Some(summary) = news.summary {
             for live in self.sessions.values_mut().filter(|s| s.summary.case == case) {
@@ -324,7 +325,13 @@ impl Hub {
     }
 
     /// A session as it is after its newest event. Gates follow in the media glue.
-    async fn on_session(&mut self, case: CaseId, session: Session, summary: Option<CaseSummary>) {
+    async fn on_session(
+        &mut self,
+        case: CaseId,
+        session: Session,
+        summary: Option<CaseSummary>,
+        caller: Option<SentEvent>,
+    ) {
         let id = session.id;
         let _ = self.media.send(ToMedia::Session { case, session: session.clone() }).await;
         if session.ended_at_ms.is_some() {
@@ -332,9 +339,12 @@ impl Hub {
             return;
         }
         match (self.sessions.get_mut(&id), summary) {
-            (Some(live), _) => live.session = session,
+            (Some(live), _) => {
+                live.session = session;
+                live.caller = caller.or(live.caller.take());
+            }
             (None, Some(summary)) => {
-                self.sessions.insert(id, LiveSession { session, summary, absent: HashMap::new() });
+                self.sessions.insert(id, LiveSession { session, summary, caller, absent: HashMap::new() });
             }
             // Its first event always carries a summary.
             (None, None) => return,
@@ -438,6 +448,7 @@ impl Hub {
                 since_ms: s.session.called_at_ms,
                 waiting: s.session.is_waiting(),
                 summary: s.summary.clone(),
+                caller: s.caller.clone(),
             })
             .collect();
         running.sort_by_key(|c| c.since_ms);

@@ -21,7 +21,9 @@ use bytes::Bytes;
 use lotse_protocol::{
     chain::Head,
     command::{ClientMessage, MAX_MESSAGE_BYTES, SentEvent, ServerMessage},
+    envelope::AuthorFields,
     id::{CaseId, Pseudonym, SessionId},
+    kind,
     signal::TrackInfo,
 };
 use tokio::sync::mpsc;
@@ -76,6 +78,8 @@ pub(super) struct OpenCase {
     pub at: u64,
     pub head: Head,
     pub told_caught_up: bool,
+    /// Without the items of `segment` events.
+    pub lean: bool,
 }
 
 pub(super) struct Socket {
@@ -239,14 +243,14 @@ impl Socket {
                     if let Err(e) = self.look_again(case).await {
                         tracing::warn!(%case, "could not look at a caller's place again: {e}");
                     }
-                    return Ok(());
+                    return self.say_session(case).await;
                 }
                 if !open.reads || event.head.seq != open.at + 1 {
                     // Not for them, sent already, or to be read in order from the store.
-                    return Ok(());
+                    return if is_of_session(&event.fields) { self.say_session(case).await } else { Ok(()) };
                 }
                 open.at = event.head.seq;
-                self.send_event(case, &event.sent).await
+                self.send_event(case, &event.fields.kind, event.sent.clone()).await
             }
         }
     }
@@ -256,7 +260,8 @@ impl Socket {
         let Some(after) = self.cases.get(&case).map(|c| c.at) else { return Ok(()) };
         let read = async {
             let mut db = self.app.store.pool.acquire().await?;
-            reader::events(&mut db, &self.app.keys, case, after, CATCH_UP).await
+            let lean = self.cases.get(&case).is_some_and(|c| c.lean);
+            reader::events(&mut db, &self.app.keys, case, after, CATCH_UP, lean).await
         };
         let events = match read.await {
             Ok(events) if !events.is_empty() => events,
@@ -267,7 +272,7 @@ impl Socket {
             }
         };
         for event in events {
-            self.send_event(case, &event.sent).await?;
+            self.send_event(case, &event.kind, event.sent).await?;
             if let Some(open) = self.cases.get_mut(&case) {
                 open.at = event.head.seq;
                 if event.head.seq >= open.head.seq {
@@ -285,8 +290,11 @@ impl Socket {
         self.say(&ServerMessage::CaughtUp { case, head }).await
     }
 
-    async fn send_event(&mut self, case: CaseId, sent: &SentEvent) -> Result<(), End> {
-        self.say(&ServerMessage::Event { case, event: sent.clone() }).await
+    async fn send_event(&mut self, case: CaseId, kind: &str, mut event: SentEvent) -> Result<(), End> {
+        if kind == kind::SEGMENT && self.cases.get(&case).is_some_and(|open| open.lean) {
+            event.items.clear();
+        }
+        self.say(&ServerMessage::Event { case, event }).await
     }
 
     async fn on_tick(&mut self) -> Result<(), End> {
@@ -324,8 +332,14 @@ impl Socket {
     }
 }
 
+/// Does an event of this kind change who is in a session, or what was answered?
+fn is_of_session(fields: &AuthorFields) -> bool {
+    fields.session.is_some()
+        && !matches!(fields.kind.as_str(), kind::SEGMENT | kind::GAP | kind::MESSAGE | kind::RECEIPT)
+}
+
 impl OpenCase {
-    fn is_up_to_date(&self) -> bool {
+    pub(super) fn is_up_to_date(&self) -> bool {
         self.at >= self.head.seq
     }
 }

@@ -47,6 +47,7 @@ pub async fn put<E>(
     tokio::fs::rename(&temporary.0, dir.join(digest.to_string())).await?;
     // The name itself must survive a power cut before it is acknowledged.
     File::open(&dir).await?.sync_all().await?;
+    let _turn = store.uploads.acquire().await;
     sqlx::query("insert or ignore into blobs (case_id, digest, size, stored_ms) values (?, ?, ?, ?)")
         .bind(case.to_string())
         .bind(&digest.0[..])

@@ -3,7 +3,7 @@
 //! Owns: who stands how to the case, and which session an event may belong to. Plain functions over a fold.
 //! Never: touches the database after loading. Elsewhere: writing (`log`), items (`intake`).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use lotse_protocol::{
     chain::Chain,
@@ -34,6 +34,8 @@ pub struct CaseState {
     pub card_seq: Option<u64>,
     pub chain: Chain,
     pub sessions: Sessions,
+    /// Where each one's newest `joined` stands.
+    joined: HashMap<Pseudonym, u64>,
     members: HashSet<Pseudonym>,
     server: Option<(Pseudonym, DeviceId)>,
 }
@@ -55,6 +57,7 @@ impl CaseState {
             card_seq: None,
             chain: Chain::new(id),
             sessions: Sessions::default(),
+            joined: HashMap::new(),
             members: HashSet::new(),
             server: None,
         }
@@ -98,6 +101,7 @@ impl CaseState {
         match fields.kind.as_str() {
             kind::OPENED => self.server = Some((fields.author, fields.device)),
             kind::CARD => self.card_seq = Some(server.seq),
+            kind::JOINED => _ = self.joined.insert(fields.author, server.seq),
             kind::RECORDING_STARTED | kind::SEGMENT => self.recorded = true,
             _ => {}
         }
@@ -108,6 +112,15 @@ impl CaseState {
     /// The pseudonym and device the server writes under in this case.
     pub fn server(&self) -> Option<(Pseudonym, DeviceId)> {
         self.server
+    }
+
+    /// Where the words of this one's name stand.
+    pub fn joined(&self, who: Pseudonym) -> Option<u64> {
+        self.joined.get(&who).copied()
+    }
+
+    pub fn is_waiting(&self) -> bool {
+        self.sessions.open().is_some_and(Session::is_waiting)
     }
 
     pub fn relation(&self, who: Pseudonym) -> Relation {
@@ -134,6 +147,7 @@ impl CaseState {
             last_at_ms: self.last_at_ms,
             seq: self.chain.head().seq,
             session: self.sessions.open().map(|s| s.id),
+            waiting: self.is_waiting(),
             card: self.card.clone(),
             recorded: self.recorded,
         }

@@ -41,6 +41,15 @@ pub struct News {
     pub session: Option<Session>,
     /// Present when lists and queues change by it.
     pub summary: Option<CaseSummary>,
+    /// Present when it is a call: the event with the caller's name.
+    pub caller: Option<SentEvent>,
+}
+
+/// A session that was open when the server stopped.
+pub struct OpenSession {
+    pub session: Session,
+    pub summary: CaseSummary,
+    pub caller: Option<SentEvent>,
 }
 
 /// What one transaction has to tell: first its answers, then its events. It travels whole, so that whoever acts upon an
@@ -70,6 +79,8 @@ pub struct Standing {
     pub me: Pseudonym,
     pub relation: Relation,
     pub head: Head,
+    /// The session that runs.
+    pub session: Option<Session>,
 }
 
 /// Called once, when it is durable or refused.
@@ -198,7 +209,7 @@ impl Log {
     }
 
     /// Every session that was open when the server stopped, so that presence can be counted from now.
-    pub async fn open_sessions(&mut self) -> Result<Vec<(CaseSummary, Session)>, Error> {
+    pub async fn open_sessions(&mut self) -> Result<Vec<OpenSession>, Error> {
         let mut db = self.store.pool.acquire().await?;
         let rows = sqlx::query("select id from cases where session is not null").fetch_all(&mut *db).await?;
         let mut open = Vec::new();
@@ -206,7 +217,14 @@ impl Log {
             let id: CaseId = stored("case id", row.try_get::<String, _>(0)?.parse())?;
             let case = acts::case(&mut self.cases, &mut db, &self.keys, id).await?;
             if let Some(session) = case.sessions.open() {
-                open.push((case.summary(), session.clone()));
+                // A database of an earlier form does not know it.
+                sqlx::query("update cases set waiting = ? where id = ?")
+                    .bind(session.is_waiting())
+                    .bind(id.to_string())
+                    .execute(&mut *db)
+                    .await?;
+                let caller = acts::caller(case, &mut db, &self.keys, session).await?;
+                open.push(OpenSession { session: session.clone(), summary: case.summary(), caller });
             }
         }
         Ok(open)

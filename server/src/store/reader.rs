@@ -8,6 +8,7 @@ use lotse_protocol::{
     command::{CaseSummary, ItemRef, SentEvent},
     envelope::{AuthorFields, StoredEvent},
     id::{CaseId, Digest, EventId, Signature},
+    kind,
 };
 use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
@@ -21,20 +22,22 @@ use crate::error::Error;
 /// An event read back, with where it stands.
 pub struct ReadEvent {
     pub head: Head,
+    pub kind: String,
     pub sent: SentEvent,
 }
 
-/// Up to `limit` events after `after_seq`, in order.
+/// Up to `limit` events after `after_seq`, in order. `lean`: those of media fragments come without their items.
 pub async fn events(
     db: &mut SqliteConnection,
     keys: &ServerKeys,
     case: CaseId,
     after_seq: u64,
     limit: u32,
+    lean: bool,
 ) -> Result<Vec<ReadEvent>, Error> {
     let case_key = keys.case_key(db, case).await?;
     let rows = sqlx::query(
-        "select seq, server, author, sig, hash from events where case_id = ? and seq > ? order by seq limit ?",
+        "select seq, kind, server, author, sig, hash from events where case_id = ? and seq > ? order by seq limit ?",
     )
     .bind(case.to_string())
     .bind(i64::try_from(after_seq).unwrap_or(i64::MAX))
@@ -43,9 +46,19 @@ pub async fn events(
     .await?;
     let mut out = Vec::with_capacity(rows.len());
     for row in rows {
-        out.push(read(db, case, case_key.as_ref(), &row).await?);
+        out.push(read(db, case, case_key.as_ref(), &row, lean).await?);
     }
     Ok(out)
+}
+
+/// The event that stands there, with its items.
+pub async fn at(
+    db: &mut SqliteConnection,
+    keys: &ServerKeys,
+    case: CaseId,
+    seq: u64,
+) -> Result<Option<SentEvent>, Error> {
+    Ok(events(db, keys, case, seq.saturating_sub(1), 1, false).await?.pop().map(|e| e.sent))
 }
 
 /// The stored event of this id, for a sender who repeats it.
@@ -82,7 +95,7 @@ pub async fn cases(
     for row in rows {
         let case: CaseId = stored("case id", row.try_get::<String, _>("id")?.parse())?;
         let card = match row.try_get::<Option<i64>, _>("card_seq")? {
-            Some(seq) => events(&mut db, keys, case, seq as u64 - 1, 1).await?.pop().map(|e| e.sent),
+            Some(seq) => at(&mut db, keys, case, seq as u64).await?,
             None => None,
         };
         let session = row.try_get::<Option<String>, _>("session")?.map(|s| s.parse()).transpose();
@@ -98,6 +111,7 @@ pub async fn cases(
             last_at_ms: row.try_get("last_at_ms")?,
             seq: row.try_get::<i64, _>("seq")? as u64,
             session: stored("session id", session)?,
+            waiting: row.try_get("waiting")?,
             card: if with_keys { card } else { card.map(without_keys) },
             recorded: row.try_get("recorded")?,
         });
@@ -118,11 +132,13 @@ async fn read(
     case: CaseId,
     case_key: Option<&CaseKey>,
     row: &SqliteRow,
+    lean: bool,
 ) -> Result<ReadEvent, Error> {
     let event = event(row)?;
     let fields = stored("event", AuthorFields::read(&event.author))?;
     let mut items = Vec::new();
-    for digest in fields.items() {
+    let left_out = lean && fields.kind == kind::SEGMENT;
+    for digest in fields.items().filter(|_| !left_out) {
         let found = sqlx::query(
             "select w.wrap, i.bytes from wraps w left join items i on i.case_id = w.case_id and i.digest = w.digest
              where w.case_id = ? and w.digest = ?",
@@ -138,7 +154,7 @@ async fn read(
         let key = wrap.zip(case_key).map(|(w, k)| k.item_key(digest, &w)).transpose()?;
         items.push(ItemRef { digest: *digest, key, bytes: bytes.map(|b| STANDARD.encode(b)) });
     }
-    Ok(ReadEvent { head: head(case, row)?, sent: SentEvent { event, items } })
+    Ok(ReadEvent { head: head(case, row)?, kind: fields.kind, sent: SentEvent { event, items } })
 }
 
 fn event(row: &SqliteRow) -> Result<StoredEvent, Error> {

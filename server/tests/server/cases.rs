@@ -158,7 +158,7 @@ async fn an_unknown_case_and_one_that_is_not_yours_get_the_same_answer() {
         assert_eq!((answers[0].0, answers[0].1.as_str()), (404, "no_such_case"));
     }
     let mut live = expert.connect().await;
-    live.say(&ClientMessage::OpenCase { case: unknown, after_seq: 0 }).await;
+    live.say(&ClientMessage::OpenCase { case: unknown, after_seq: 0, lean: false }).await;
     assert_eq!(live.refused().await.code, "no_such_case");
 }
 
@@ -205,7 +205,7 @@ async fn a_desk_holds_many_cases_open_and_the_archivist_all_of_them() {
             first.get_or_insert(case);
             continue;
         }
-        desk.say(&ClientMessage::OpenCase { case, after_seq: 0 }).await;
+        desk.say(&ClientMessage::OpenCase { case, after_seq: 0, lean: false }).await;
         let refused = desk.refused().await;
         assert_eq!(refused.code, "too_many_open");
         assert!(refused.message.contains("64 cases"), "{}", refused.message);

@@ -52,7 +52,7 @@ async fn what_a_reader_gets_is_a_chain_that_verifies_up_to_the_signed_head() {
     let seq = live.commit(&last).await.expect("stored");
 
     let mut reader = world.login("expert").await.connect().await;
-    reader.say(&ClientMessage::OpenCase { case: scene.case, after_seq: 0 }).await;
+    reader.say(&ClientMessage::OpenCase { case: scene.case, after_seq: 0, lean: false }).await;
     let head =
         reader.until(|m| if let ServerMessage::CaseOpened { head, .. } = m { Some(head.clone()) } else { None }).await;
     assert_eq!(reader.caught_up().await, seq);

@@ -282,7 +282,7 @@ impl Live {
     }
 
     pub(crate) async fn open_after(&mut self, case: CaseId, after_seq: u64) -> (Pseudonym, Role) {
-        self.say(&ClientMessage::OpenCase { case, after_seq }).await;
+        self.say(&ClientMessage::OpenCase { case, after_seq, lean: false }).await;
         self.until(|m| match m {
             ServerMessage::CaseOpened { case: c, me, role, .. } if *c == case => Some((*me, *role)),
             _ => None,

@@ -72,7 +72,7 @@ async fn administrators_cannot_enter_a_case() {
     let world = World::start().await;
     let scene = Scene::called(&world).await;
     let mut live = world.login("admin").await.connect().await;
-    live.say(&lotse_protocol::command::ClientMessage::OpenCase { case: scene.case, after_seq: 0 }).await;
+    live.say(&lotse_protocol::command::ClientMessage::OpenCase { case: scene.case, after_seq: 0, lean: false }).await;
     assert_eq!(live.refused().await.code, "forbidden");
 }
 

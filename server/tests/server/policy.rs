@@ -71,7 +71,7 @@ impl Cell<'_> {
             host.commit(&called).await.expect("the host calls");
         }
         let mut live = self.person.connect().await;
-        live.say(&ClientMessage::OpenCase { case, after_seq: 0 }).await;
+        live.say(&ClientMessage::OpenCase { case, after_seq: 0, lean: false }).await;
         let opened = live
             .until(|m| match m {
                 ServerMessage::CaseOpened { me, role, .. } => Some(Some((*me, *role))),

@@ -5,6 +5,7 @@ use lotse_protocol::{
     envelope::LeftWhy,
     id::SessionId,
     item, kind,
+    session::Answer,
     signal::{Codec, RtcAnswer, TrackInfo, TrackSource},
 };
 use uuid::Uuid;
@@ -25,6 +26,41 @@ async fn a_socket_that_comes_back_in_time_was_never_gone() {
     // The first to leave is the technician: nobody else left before.
     let left = back.seen.iter().filter(|m| kind_of(m).as_deref() == Some(kind::SESSION_LEFT)).count();
     assert_eq!(left, 1);
+}
+
+#[tokio::test]
+async fn who_opens_a_log_hears_first_which_session_runs_and_lean_leaves_out_what_fragments_carry() {
+    let world = World::start().await;
+    let mut scene = Scene::recorded(&world).await;
+    let (live, author) = &mut scene.archivist;
+    let segment = author.say(kind::SEGMENT, Some(scene.session), b"{}");
+    live.commit(&segment).await.expect("filed");
+    for lean in [true, false] {
+        let mut back = world.login("expert").await.connect().await;
+        back.say(&ClientMessage::OpenCase { case: scene.case, after_seq: 0, lean }).await;
+        let told = |m: &ServerMessage| match m {
+            ServerMessage::SessionNow { session, .. } => Some(session.clone()),
+            ServerMessage::Event { .. } => panic!("an event came before"),
+            _ => None,
+        };
+        let session = back.until(told).await.expect("one runs");
+        assert_eq!(session.id, scene.session);
+        assert_eq!(session.participants[&scene.expert.1.me].answer, Some(Answer::Record));
+        back.caught_up().await;
+        // New ones too, not only those that are read from the store.
+        let (live, author) = &mut scene.archivist;
+        let segment = author.say(kind::SEGMENT, Some(scene.session), b"{}");
+        live.commit(&segment).await.expect("filed");
+        back.event(kind::SEGMENT).await;
+        let items = |wanted: bool| {
+            let of = back.seen.iter().filter(move |m| (kind_of(m).as_deref() == Some(kind::SEGMENT)) == wanted);
+            of.filter_map(|m| if let ServerMessage::Event { event, .. } = m { Some(event.items.len()) } else { None })
+                .sum::<usize>()
+        };
+        assert_eq!((items(true) > 0, items(false) > 0), (!lean, true));
+        let told = back.seen.iter().filter(|m| matches!(m, ServerMessage::SessionNow { .. })).count();
+        assert_eq!(told, 1, "once the log is here, it says it");
+    }
 }
 
 #[tokio::test]

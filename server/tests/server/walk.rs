@@ -172,7 +172,7 @@ fn messages(case: CaseId, session: SessionId) -> Vec<ClientMessage> {
     let all = vec![
         ClientMessage::Hello { language: "en".into() },
         ClientMessage::Ping { t0_us: 1 },
-        ClientMessage::OpenCase { case, after_seq: 0 },
+        ClientMessage::OpenCase { case, after_seq: 0, lean: false },
         ClientMessage::CloseCase { case },
         ClientMessage::Commit { case, author: "{}".into(), sig: Signature([0; 64]), items: vec![] },
         ClientMessage::Relay { case, session, to: None, item },

@@ -14,7 +14,7 @@ import { Relayed } from '../live/relayed.svelte';
 import type { Bytes } from '../protocol/bytes';
 import { newEventId } from '../protocol/id';
 import { KIND } from '../protocol/kind';
-import { mayCall, mayRecord, openSession } from '../protocol/session';
+import { mayCall, mayRecord } from '../protocol/session';
 import { language } from '../strings/index.svelte';
 import { fieldWords } from '../strings/field';
 import { nameOf } from '../ui/moments';
@@ -53,7 +53,7 @@ export class FieldCall {
   #returning = false;
 
   constructor(readonly caseId: string) {
-    this.open = new OpenCase(caseId, app.link, app.me?.name ?? '');
+    this.open = new OpenCase(caseId, app.link, app.me?.name ?? '', true);
     this.relayed = new Relayed(caseId);
   }
 
@@ -65,7 +65,7 @@ export class FieldCall {
 
   /** The session that is called or running in this case. */
   get session(): Session | null {
-    return openSession(this.open.view.sessions) ?? null;
+    return this.open.session;
   }
 
   get me(): Participant | null {

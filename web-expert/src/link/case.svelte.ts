@@ -1,12 +1,14 @@
 // One case on the live socket: its log folded into a view, and this tab's own events on their way.
 //
-// Owns: the case key of this tab, device numbers, what is not committed yet, resuming by seq.
+// Owns: the case key of this tab, device numbers, what is not committed yet, resuming by seq, and which session runs, also before
+// a long log has been read.
 // Never: decides what to say. Elsewhere: checking the chain (protocol/log.ts), meaning (protocol/fold.ts).
 
 import type { ItemRef, ServerMessage } from '@bindings/command';
 import type { AuthorFields, SignedHead } from '@bindings/envelope';
 import type { Role } from '@bindings/policy';
 import type { ApiError } from '@bindings/ApiError';
+import type { Session } from '@bindings/session';
 import { toBase64, utf8, type Bytes } from '../protocol/bytes';
 import { bindingText, coarse, sign, writeAuthor } from '../protocol/envelope';
 import { applyEntry, newCaseView, type CaseView, type Segment } from '../protocol/fold';
@@ -15,6 +17,7 @@ import { seal, type Sealed } from '../protocol/item';
 import { deviceKey, newSigningPair, type SigningPair } from '../protocol/keys';
 import { KIND } from '../protocol/kind';
 import { CaseLog, type Checked, type Entry } from '../protocol/log';
+import { openSession } from '../protocol/session';
 import { keepHead, keptHead } from './heads';
 import { api, putItem } from './http';
 import type { LiveLink } from './live.svelte';
@@ -79,11 +82,15 @@ export class OpenCase {
   #meKnown!: (me: string) => void;
   #whenMe = new Promise<string>((resolve) => (this.#meKnown = resolve));
   #wanted = true;
+  /** The session as the server says, while the log is being read; then the log says it. */
+  #now: Session | null | undefined = $state.raw(undefined);
 
+  /** `lean`: without the payloads of media fragments, which a replay needs and a call does not. */
   constructor(
     readonly id: string,
     private readonly link: LiveLink,
     private readonly person: string,
+    private readonly lean = false,
   ) {
     const view = $state(newCaseView(id));
     this.view = view;
@@ -109,6 +116,23 @@ export class OpenCase {
     for (const off of this.#off) off();
     for (const p of this.#pending.values()) p.failed(new Error('the case was closed'));
     this.#pending.clear();
+  }
+
+  /** The session that runs. */
+  get session(): Session | null {
+    if (!this.caughtUp && this.#now !== undefined) return this.#now;
+    return openSession(this.view.sessions) ?? null;
+  }
+
+  /** It is known whether one runs. */
+  get knowsSession(): boolean {
+    return this.caughtUp || this.#now !== undefined;
+  }
+
+  /** That session, also after its end. */
+  sessionOf(id: string): Session | null {
+    const now = this.session;
+    return now?.id === id ? now : (this.view.sessions.list.find((s) => s.id === id) ?? null);
   }
 
   /** Uncommitted own events. */
@@ -242,7 +266,7 @@ export class OpenCase {
 
   #resume(): void {
     if (!this.#wanted) return;
-    this.link.send({ type: 'open_case', case: this.id, after_seq: this.#log.seq });
+    this.link.send({ type: 'open_case', case: this.id, after_seq: this.#log.seq, lean: this.lean });
     // Unchanged and in their order; the server knows by the id what it has.
     for (const p of this.#pending.values()) this.#transmit(p);
   }
@@ -265,6 +289,14 @@ export class OpenCase {
           this.caughtUp = false;
         }
         void this.#log.push(m.event);
+        return;
+      case 'session_now':
+        this.#now = m.session ?? null;
+        // After a short loss the log is nearly here; at the first reading it may take long.
+        if (this.#log.seq === 0) {
+          this.#reading = true;
+          this.caughtUp = false;
+        }
         return;
       case 'caught_up':
         void this.#log.caughtUp().then(() => {

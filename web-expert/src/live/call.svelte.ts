@@ -17,7 +17,7 @@ import { api } from '../link/http';
 import { Microphone } from '../link/microphone.svelte';
 import { RtcSession, type Downlink } from '../link/rtc.svelte';
 import { KIND } from '../protocol/kind';
-import { mayCall, mayRecord, openSession } from '../protocol/session';
+import { mayCall, mayRecord } from '../protocol/session';
 import { language, words } from '../strings/index.svelte';
 import { Colleagues } from './colleagues.svelte';
 import { compress, type FrameTap } from './frames';
@@ -60,7 +60,7 @@ export class LiveCall {
   #leaving: Frozen | null = null;
 
   constructor(readonly caseId: string) {
-    this.open = new OpenCase(caseId, app.link, app.me?.name ?? '');
+    this.open = new OpenCase(caseId, app.link, app.me?.name ?? '', true);
     this.sending = new Sending(this.open);
     this.colleagues = new Colleagues(
       (m) => this.rtc?.send(m),
@@ -94,7 +94,7 @@ export class LiveCall {
   }
 
   get session(): Session | null {
-    return openSession(this.open.view.sessions) ?? null;
+    return this.open.session;
   }
 
   get me(): string | null {
@@ -355,9 +355,9 @@ export class LiveCall {
   async #logRead(session: string): Promise<void> {
     const until = performance.now() + 5_000;
     while (performance.now() < until) {
-      const mine = this.open.view.sessions.list.find((s) => s.id === session)?.participants[this.me ?? ''];
+      const mine = this.open.sessionOf(session)?.participants[this.me ?? ''];
       if (mine?.present) return;
-      await new Promise((r) => setTimeout(r, 50));
+      await new Promise((r) => setTimeout(r, 10));
     }
   }
 

@@ -57,7 +57,7 @@ export class Sending {
 
   /** Uploads the frozen picture while marks are drawn, so that Enter only has to name it. What is never named is forgotten. */
   prepare(picture: Blob, session: string | undefined): void {
-    const s = this.open.view.sessions.list.find((x) => x.id === session);
+    const s = session ? this.open.sessionOf(session) : null;
     if (!s || !mayRecord(s)) return;
     const sealed = picture.arrayBuffer().then((bytes) => this.open.upload(new Uint8Array(bytes)));
     // Enter tries again, and tells.
@@ -86,7 +86,7 @@ export class Sending {
     try {
       const picture = await asked;
       if (picture && !out.url) out.url = URL.createObjectURL(picture);
-      const s = this.open.view.sessions.list.find((x) => x.id === session);
+      const s = session ? this.open.sessionOf(session) : null;
       const kept = s && mayRecord(s) && picture ? await this.#instructKept(out, session, picture, onOut) : null;
       out.id = kept ?? (await this.#instructRelayed(out, session, picture, onOut));
       out.state = 'sent';

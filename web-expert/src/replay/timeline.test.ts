@@ -60,6 +60,20 @@ describe('lanes', () => {
     expect(two.length).toBe(60);
   });
 
+  it('begins where help came, after a long wait', () => {
+    const view = newCaseView('c');
+    view.sessions.roles = { eva: 'expert', log: 'archivist' };
+    const join = (author: string, after_s: number) =>
+      view.moments.push({ id: author, seq: after_s, kind: 'session.joined', author, session: 's', at_ms: SESSION.called_at_ms + after_s * 1000 });
+    join('log', 1);
+    join('eva', 3600);
+    const late = segment({ start_us: (SESSION.called_at_ms + 3_605_000) * 1000 });
+    const line = buildTimeline(view, [late], { ...SESSION, ended_at_ms: SESSION.called_at_ms + 3_660_000 });
+    expect([line.start_ms, line.length]).toEqual([SESSION.called_at_ms + 3_600_000, 60]);
+    expect(line.lanes[0]!.pieces[0]!.from).toBe(5);
+    expect(line.moments.map((m) => m.at)).toEqual([0, 0]);
+  });
+
   it('leaves a real jump as a gap', () => {
     const jump = line(segment({}), segment({ rtp_start: 450_000, rtp_end: 630_000, start_us: 1_015_000_000 }));
     const lane = jump.lanes[0]!;

@@ -1,15 +1,19 @@
-// One session's recording as lanes over one time line: seconds since the session was called.
+// One session's recording as lanes over one time line: seconds since the session was called, or since help came to a call that waited long.
 //
 // Owns: where each fragment and each frame lies. Never: loads a byte. Elsewhere: loading (lane.ts), the clock (player.svelte.ts).
 
 import type { Session } from '@bindings/session';
 import type { FrameId } from '@bindings/ids';
 import type { CaseView, Moment, Segment } from '../protocol/fold';
+import { KIND } from '../protocol/kind';
 
 /** A run is laid by one anchor; two clocks 50 ppm apart drift 15 ms in this time. */
 const RUN_S = 300;
 /** Silence between fragments shorter than this is no gap for the eye, s. */
 const SMALL_GAP_S = 0.25;
+
+/** A longer wait for help is left off the line: the recording would be a sliver at its end, ms. */
+const LONG_WAIT_MS = 60_000;
 
 /** RTP time as it travels has 32 bits. */
 const WRAP = 2 ** 32;
@@ -51,8 +55,8 @@ export interface Timeline {
 export const MARKED = ['message', 'snapshot', 'instruction', 'receipt', 'recording.started', 'recording.stopped', 'session.joined', 'session.left', 'consent.record', 'consent.call_only', 'consent.refused', 'session.ended'];
 
 export function buildTimeline(view: CaseView, segments: readonly Segment[], session: Session): Timeline {
-  const start_ms = session.called_at_ms;
   const mine = segments.filter((s) => s.session === session.id);
+  const start_ms = startOf(view, mine, session);
   const lanes = [...laneOf(mine, 'video', start_ms), ...laneOf(mine, 'voice', start_ms)];
   const at = (ms: number) => (ms - start_ms) / 1000;
   const holes = view.gaps
@@ -68,6 +72,13 @@ export function buildTimeline(view: CaseView, segments: readonly Segment[], sess
     ...moments.filter((m) => m.session === session.id).map((m) => m.at),
   ];
   return { session, start_ms, length: Math.max(1, ...ends), lanes, holes, moments };
+}
+
+/** When the call came, or when its first expert (or its first fragment) did. */
+function startOf(view: CaseView, mine: readonly Segment[], session: Session): number {
+  const helped = view.moments.filter((m) => m.session === session.id && m.kind === KIND.sessionJoined && view.sessions.roles[m.author] === 'expert');
+  const first_ms = [...helped.map((m) => m.at_ms), ...mine.map((s) => s.body.start_us / 1000)].reduce((a, b) => Math.min(a, b), Infinity);
+  return Number.isFinite(first_ms) && first_ms - session.called_at_ms > LONG_WAIT_MS ? first_ms : session.called_at_ms;
 }
 
 /** Messages written outside the session but while it ran. */

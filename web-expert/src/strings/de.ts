@@ -122,7 +122,6 @@ export const de = {
     closed: 'Geschlossen',
     calling: 'Ruft an',
     inSession: 'In Sitzung',
-    active: 'Anruf aktiv',
     recorded: 'Mit Aufzeichnung',
     untitled: 'Ohne Titel',
     languageOf: { de: 'Deutsch', en: 'Englisch' } as Record<string, string>,

@@ -121,7 +121,6 @@ export const en: typeof de = {
     open: 'Open',
     closed: 'Closed',
     calling: 'Calling',
-    active: 'Call active',
     inSession: 'In session',
     recorded: 'Recorded',
     untitled: 'Untitled',

@@ -78,6 +78,16 @@ export function duration(ms: number): string {
   return h > 0 ? `${h}:${rest}` : rest;
 }
 
+/** How long somebody has waited: "12:47", above an hour "16 Std. 3 Min.", above two days "3 Tage". */
+export function waited(ms: number): string {
+  const minutes = Math.floor(Math.max(0, ms) / 60_000);
+  const unit = (value: number, name: 'day' | 'hour' | 'minute', unitDisplay: 'long' | 'short') =>
+    new Intl.NumberFormat(current, { style: 'unit', unit: name, unitDisplay }).format(value);
+  if (minutes < 60) return duration(ms);
+  if (minutes < 2 * 24 * 60) return `${unit(Math.floor(minutes / 60), 'hour', 'short')} ${unit(minutes % 60, 'minute', 'short')}`;
+  return unit(Math.floor(minutes / (24 * 60)), 'day', 'long');
+}
+
 /** "2,1" or "2.1". */
 export function number(value: number, digits = 0): string {
   return new Intl.NumberFormat(current, { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);

@@ -111,7 +111,7 @@ impl Peer {
         let token = token(&self.url, &self.device_key, &self.enrolled).await;
         let fresh = Self::connect(&self.url, self.device_key.clone(), Proof::Bearer(token)).await;
         (self.proof, self.say, self.heard) = (fresh.proof, fresh.say, fresh.heard);
-        self.say(ClientMessage::OpenCase { case: self.case.unwrap(), after_seq: 0 });
+        self.say(ClientMessage::OpenCase { case: self.case.unwrap(), after_seq: 0, lean: false });
     }
 
     /// Somebody with a password.
@@ -211,7 +211,7 @@ impl Peer {
     /// Opens a case and binds itself to it.
     pub(crate) async fn join(&mut self, case: CaseId, role: Role, name: &str) {
         self.case = Some(case);
-        self.say(ClientMessage::OpenCase { case, after_seq: 0 });
+        self.say(ClientMessage::OpenCase { case, after_seq: 0, lean: false });
         let me = self
             .until("case_opened", |m| match m {
                 ServerMessage::CaseOpened { me, .. } => Some(*me),

@@ -117,7 +117,12 @@ impl One<'_> {
                 me
             }
         };
-        Ok(Standing { me, relation: case.relation(me), head: case.chain.head() })
+        Ok(Standing {
+            me,
+            relation: case.relation(me),
+            head: case.chain.head(),
+            session: case.sessions.open().cloned(),
+        })
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -246,10 +251,12 @@ impl One<'_> {
         .bind(&head.hash.0[..])
         .execute(&mut *db)
         .await?;
-        sqlx::query("update cases set last_at_ms = ?, seq = ?, session = ?, recorded = ?, card_seq = ? where id = ?")
+        let sql = "update cases set last_at_ms = ?, seq = ?, session = ?, waiting = ?, recorded = ?, card_seq = ? where id = ?";
+        sqlx::query(sql)
             .bind(case.last_at_ms)
             .bind(seq)
             .bind(case.sessions.open().map(|s| s.id.to_string()))
+            .bind(case.is_waiting())
             .bind(case.recorded)
             .bind(case.card_seq.map(|s| s as i64))
             .bind(id.to_string())
@@ -265,8 +272,14 @@ impl One<'_> {
                 | kind::SESSION_ENDED
                 | kind::RECORDING_STARTED
         );
+        let session = case.session(fields.session).cloned();
+        let caller = match &session {
+            Some(session) if fields.kind == kind::SESSION_CALLED => caller(case, db, self.keys, session).await?,
+            _ => None,
+        };
         self.batch.news.push(News {
-            session: case.session(fields.session).cloned(),
+            session,
+            caller,
             summary: listed.then(|| case.summary()),
             event: Arc::new(LogEvent { head, fields, sent }),
         });
@@ -286,10 +299,23 @@ pub(super) async fn case<'a>(
         Entry::Vacant(place) => {
             let mut case = CaseState::load(db, id).await?.ok_or(Code::NoSuchCase)?;
             if let Some(seq) = case.card_seq {
-                case.card = reader::events(db, keys, id, seq - 1, 1).await?.pop().map(|e| e.sent);
+                case.card = reader::at(db, keys, id, seq).await?;
             }
             Ok(place.insert(case))
         }
+    }
+}
+
+/// The event with the name of whoever called.
+pub(super) async fn caller(
+    case: &CaseState,
+    db: &mut SqliteConnection,
+    keys: &ServerKeys,
+    session: &Session,
+) -> Result<Option<SentEvent>, Error> {
+    match case.joined(session.caller) {
+        Some(seq) => reader::at(db, keys, case.id, seq).await,
+        None => Ok(None),
     }
 }
 
