@@ -1,12 +1,12 @@
 // Measures and writes docs/BENCHMARKS.md.
 //
-// Usage: node tests/bench.mjs [forward] [recorder] [capacity] [flood] [session] [voices] [drawing] [kills], by default all. What is not measured now keeps the figures
-// it was measured with last (tests/out/bench). LOTSE_BENCH_ROUNDS of forwarding (5), LOTSE_BENCH_MINUTES of the session (30).
+// Usage: node tests/bench.mjs [forward] [recorder] [capacity] [flood] [session] [voices] [drawing] [kills], by default all. What is not measured now keeps its
+// section of the page. LOTSE_BENCH_ROUNDS of forwarding (5), LOTSE_BENCH_MINUTES of the session (30).
 //
 // Owns: the page of figures. Never: asserts one.
 
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join, resolve } from 'node:path';
 
@@ -19,8 +19,6 @@ import { measureRecorder, recorderPage } from './bench/recorder.mjs';
 import { sessionPage, voicesPage } from './bench/session.mjs';
 
 const root = resolve(import.meta.dirname, '..');
-const kept = join(root, 'tests/out/bench');
-mkdirSync(kept, { recursive: true });
 
 /** Runs one measured test of the browser and reads what it wrote. */
 function measureInBrowser(test, figures, more = {}) {
@@ -50,20 +48,27 @@ const parts = {
   drawing: [() => measureInBrowser('browser/bench-drawing.ts', 'tests/out/bench/drawing.json'), drawingPage],
 };
 
+const file = join(root, 'docs/BENCHMARKS.md');
+const sections = new Map(
+  readFileSync(file, 'utf8')
+    .split(/^(?=## )/m)
+    .slice(1)
+    .map((text) => [text.split('\n', 1)[0], text.trimEnd()]),
+);
 const asked = process.argv.slice(2);
-const pages = [];
 for (const [name, [measure, page]] of Object.entries(parts)) {
-  const file = join(kept, `${name}.json`);
-  if (asked.length === 0 || asked.includes(name)) writeFileSync(file, JSON.stringify(measure()));
-  if (existsSync(file)) pages.push(page(JSON.parse(readFileSync(file, 'utf8'))));
+  if (asked.length > 0 && !asked.includes(name)) continue;
+  const text = page(measure()).trimEnd();
+  sections.set(text.split('\n', 1)[0], text);
 }
 
 writeFileSync(
-  join(root, 'docs/BENCHMARKS.md'),
+  file,
   `# Figures
 
-Measured by \`make bench\`; nothing here is asserted by a test. Machine: ${cpus().length} × ${cpus()[0].model.trim()}; whatever makes the load shares its cores.
+Measured by the parts of \`make bench\`, each at its own time and load; nothing here is asserted by a test. Machine: ${cpus().length} × ${cpus()[0].model.trim()}; whatever makes the load shares its cores.
 
-${pages.join('\n')}`,
+${[...sections.values()].join('\n\n')}
+`,
 );
-console.log(readFileSync(join(root, 'docs/BENCHMARKS.md'), 'utf8'));
+console.log(readFileSync(file, 'utf8'));

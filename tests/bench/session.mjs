@@ -26,11 +26,15 @@ A percentile is the measured value of the nearest rank.
 |---|---|---|---|---|---|
 ${[
     row('capture → painted in Chromium', s.glass_to_glass),
+    row('– while no page came or went', s.alone.glass_to_glass),
     row('Enter → presented on the HUD', s.enter_to_present),
+    row('– while no page came or went', s.alone.enter_to_present),
     row('join: answer clicked → first picture painted', s.join_picture),
     row('before it: page opened anew → the answer can be clicked', s.join_open),
     row('mouth → ear', s.mouth_to_ear),
+    row('– while no page came or went', s.alone.mouth_to_ear),
     row('picture later than sound at the expert (negative: earlier)', s.skew),
+    row('– while no page came or went', s.alone.skew),
     row('replay: click on the time line → right picture painted', s.seek),
   ].join('\n')}
 
@@ -50,6 +54,8 @@ How each was measured, and how far it may be off:
   recorded fragment names the picture, ffmpeg decodes it, its bar code is compared. Independently the glasses' display, drawn from their own ring for this FrameId, is read.
 - **Join.** A second expert opens the running session's page ${s.join_picture?.n ?? 0} times (a full load each time; the first time with a new answer, then "Back to the call"). The person's time to read the question is left out: the
   first figure ends when the button is there, the second begins with its click and ends with the first picture's \`expectedDisplayTime\`.
+  In their order: ${s.joins.map((j) => ms(j)).join(', ')} ms. Pages of both experts and all programs share two cores: the rows "while no page came or went" leave out what
+  fell between the beginning of a join and 2 s after its end, ${ms(s.joining_s)} s of the session.
 - **Mouth → ear.** ${s.claps.heard} of the clip's ${s.claps.n} claps. Capture: the click's RTP time in the archived voice, less the 6.5 ms by which Opus is late, through the track's mapping. Ear: \`MediaStreamTrackProcessor\` on the voice that the
   page plays gives each block of 10 ms with the moment at which the player took it; to that is added the playout delay that Chromium measures (\`media-playout\` of its statistics), ${ms(s.output_latency_ms)} ms (a null device: this machine has no sound card).
   For the picture against the sound, the flash of the same clap. A round of the clip's sound need not be as long as one of its

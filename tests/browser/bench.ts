@@ -207,6 +207,7 @@ async function mark(expert: Page, watch: Watch, before: readonly Mark[], random:
 
 /** Opens the running session's page anew, answers at once, waits for a picture, leaves. */
 async function join2(page: Page, live: string): Promise<Join> {
+  const from_ms = Date.now();
   await page.goto(live);
   // In the page's own time, which begins with the navigation.
   const open_ms = await (
@@ -230,7 +231,7 @@ async function join2(page: Page, live: string): Promise<Join> {
   const { picture_ms } = (await first.jsonValue()) as { picture_ms: number };
   await page.waitForTimeout(1_000);
   await page.goto(`${programs.url}/cases`);
-  return { open_ms: Number(open_ms), picture_ms };
+  return { open_ms: Number(open_ms), picture_ms, from_ms, until_ms: Date.now() };
 }
 
 /** What the experts say: words without a pause as long as the one before a clap, and never as loud. */

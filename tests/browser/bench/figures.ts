@@ -12,7 +12,8 @@ import type { Usage } from './usage.ts';
 import type { ClockSample, TrackInfo } from './watch.ts';
 
 export type Mark = { instruction: string; frozen: number | null; file: string; enter_ms: number; shown_ms: number };
-export type Join = { open_ms: number; picture_ms: number };
+/** `from_ms` to `until_ms`: server UTC in which the second expert's page was opening, in the call, and closing. */
+export type Join = { open_ms: number; picture_ms: number; from_ms: number; until_ms: number };
 
 /** Everything that was seen of a session from outside the archive. */
 export type Watched = {
@@ -58,6 +59,8 @@ const RATE: Record<string, number> = { main: 90, preview: 90, voice: 48 };
 const OPUS_AHEAD_MS = 6.5;
 /** A click is taken for a clap's own when it is heard within this, ms. */
 const HEARD_WITHIN_MS = 2_000;
+/** So long after its navigation a page still builds itself, ms. */
+const SETTLES_MS = 2_000;
 /** Rounds of the clip lose up to 40 ms between picture and sound before the glasses make it good. */
 const CLAP_APART_MS = 100;
 
@@ -113,6 +116,9 @@ export function figures(watched: Watched, archive: Archive, pictures: string): {
   const heard = all.filter((c) => c.heard_ms !== null);
   const skews = heard.map((c) => (c.seen_after_ms ?? NaN) - (c.heard_ms! - c.click_ms));
   const painted = watched.painted.map(([rtp, at]) => at - capturedAt(rtp, main, watched.ppm));
+  // The same once more without what fell into a join: its page shares the two cores with whoever is in the call.
+  const alone = (at_ms: number) => !watched.joins.some((j) => at_ms >= j.from_ms && at_ms < j.until_ms + SETTLES_MS);
+  const heardAlone = heard.map((c) => alone(c.heard_ms!));
   return {
     raw: { marks, seeks, claps: all, joins: watched.joins, failed: watched.failed, gaps: archive.gaps, painted, usage: watched.usage },
     figures: {
@@ -133,6 +139,12 @@ export function figures(watched: Watched, archive: Archive, pictures: string): {
         mapping: spread([...mappingError(archive, main), ...mappingError(archive, voice)]),
       },
       glass_to_glass: spread(painted),
+      alone: {
+        glass_to_glass: spread(painted.filter((_, i) => alone(watched.painted[i]![1]))),
+        enter_to_present: spread(marks.filter((m) => alone(m.shown_ms)).map((m) => m.shown_ms - m.enter_ms)),
+        mouth_to_ear: spread(heard.filter((_, i) => heardAlone[i]).map((c) => c.heard_ms! - c.click_ms)),
+        skew: spread(skews.filter((_, i) => heardAlone[i])),
+      },
       glass_to_glass_parts: sixths(painted),
       enter_to_present: spread(marks.map((m) => m.shown_ms - m.enter_ms)),
       marks: {
@@ -141,6 +153,8 @@ export function figures(watched: Watched, archive: Archive, pictures: string): {
         archive: marks.filter((m) => m.frozen !== null && m.frozen === m.archived).length,
         display: marks.filter((m) => m.frozen !== null && m.frozen === m.displayed).length,
       },
+      joins: watched.joins.map((j) => j.picture_ms),
+      joining_s: watched.joins.reduce((sum, j) => sum + j.until_ms + SETTLES_MS - j.from_ms, 0) / 1000,
       join_open: spread(watched.joins.map((j) => j.open_ms)),
       join_picture: spread(watched.joins.map((j) => j.picture_ms)),
       claps: { n: all.length, heard: heard.length },
