@@ -6,7 +6,7 @@ const ms = (v) => (Math.abs(v) < 10 ? v.toFixed(1) : Math.round(v).toString());
 const row = (name, s, unit = ms) => (s ? `| ${name} | ${s.n} | ${unit(s.min)} | ${unit(s.p50)} | ${unit(s.p95)} | ${unit(s.max)} |` : `| ${name} | 0 | | | | |`);
 
 export function sessionPage(s) {
-  const [first, middle, last] = s.usage;
+  const [first, last] = [s.usage[0], s.usage.at(-1)];
   const parts = (of) => of.map((p) => (p === undefined || p === null ? '–' : ms(p))).join(', ');
   const cpu = (name) => ((100 * (last[name].cpu_s - first[name].cpu_s)) / ((last[name].at_ms - first[name].at_ms) / 1000)).toFixed(0);
   const kept = Object.values(s.browser);
@@ -67,11 +67,11 @@ How each was measured, and how far it may be off:
 The glasses captured ${s.frames.captured} pictures since their start and encoded ${s.frames.encoded}; the archive holds ${s.recorded} in ${s.segments} fragments of all tracks. The page decoded ${video?.framesDecoded ?? '?'}, dropped ${video?.framesDropped ?? '?'}, froze ${video?.freezeCount ?? '?'} times
 (${sec(video?.totalFreezesDuration ?? 0)} s in all); on average a picture waited ${video ? buffered(video) : '?'} ms in the jitter buffer and the voice ${voice ? buffered(voice) : '?'} ms.
 
-| program | CPU, % of a core | memory at first, in the middle, at the end, MB | descriptors |
+| program | CPU, % of a core | memory from the first minute to the last, evenly apart, MB | descriptors |
 |---|---|---|---|
 ${Object.keys(first)
   .map((name) => {
-    const all = [first, middle, last].map((u) => u[name]);
+    const all = s.usage.map((u) => u[name]);
     return `| ${name} | ${cpu(name)} | ${all.map((u) => u.rss_mb.toFixed(0)).join(', ')} | ${all.map((u) => u.descriptors).join(', ')} |`;
   })
   .join('\n')}

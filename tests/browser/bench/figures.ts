@@ -130,7 +130,7 @@ export function figures(watched: Watched, archive: Archive, pictures: string): {
       recorded: numbers.size,
       segments: archive.segments.length,
       browser: watched.stats,
-      usage: [watched.usage[0], watched.usage[Math.floor(watched.usage.length / 2)], watched.usage.at(-1)],
+      usage: Array.from({ length: 7 }, (_, i) => watched.usage[Math.round((i / 6) * (watched.usage.length - 1))]!),
       ppm: watched.ppm,
       clock: {
         page_error: spread(watched.clocks.map((c) => c.offset_ms - c.wall_ms)),
