@@ -9,6 +9,7 @@ import sys
 import aioice.ice
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 from aiortc.contrib.media import MediaPlayer
+from aiortc.mediastreams import MediaStreamError
 
 from barcode import delete, number, post, say, until_told
 
@@ -33,7 +34,10 @@ class Thinned(MediaStreamTrack):
 
 async def see(track):
     while True:
-        frame = await track.recv()
+        try:
+            frame = await track.recv()
+        except MediaStreamError:
+            return  # It has ended.
         if track.kind == "audio":
             samples = bytes(frame.planes[0])
             loud = max(abs(int.from_bytes(samples[i : i + 2], sys.byteorder, signed=True)) for i in range(0, len(samples), 64))
@@ -50,8 +54,8 @@ async def main(verb, address, token, clip):
     loop = asyncio.get_running_loop()
     until_told(lambda: loop.call_soon_threadsafe(told.set))
     pc.on("connectionstatechange", lambda: say(state=pc.connectionState))
-    if verb == "publish":
-        player = MediaPlayer(clip, loop=True)
+    player = MediaPlayer(clip, loop=True) if verb == "publish" else None
+    if player:
         pc.addTransceiver(Thinned(player.video), direction="sendonly")
         pc.addTransceiver(player.audio, direction="sendonly")
     else:
@@ -64,6 +68,10 @@ async def main(verb, address, token, clip):
     await told.wait()
     await loop.run_in_executor(None, delete, resource, token)
     await pc.close()
+    if player:
+        # Its thread speaks to the loop that ends here.
+        player.video.stop()
+        player.audio.stop()
 
 
 asyncio.run(main(*sys.argv[1:]))
