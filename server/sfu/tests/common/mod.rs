@@ -232,7 +232,8 @@ impl Client {
     pub async fn answer(&mut self, offer: &Offer) -> RtcAnswer {
         let description = RTCSessionDescription::offer(offer.sdp.clone()).expect("an offer");
         self.pc.set_remote_description(description).await.expect("remote description");
-        if self.sending.is_empty() {
+        let first = self.sending.is_empty();
+        if first {
             for line in &offer.uplink {
                 self.attach(&line.info).await;
             }
@@ -249,9 +250,13 @@ impl Client {
             let extensions = parameters.rtp_parameters.header_extensions.iter();
             sending.extensions = extensions.map(|extension| (extension.uri.clone(), extension.id as u8)).collect();
         }
-        if self.tcp {
-            // The crate dials passive candidates that are told it one by one.
-            for line in offer.sdp.lines().filter(|line| line.contains(" tcptype passive")) {
+        if self.tcp && first {
+            // The crate dials the passive candidates that are told it one by one, each time it is told. What it then sends over a
+            // newer stream before the check there is answered is nobody's, and lost: one stream, as the glasses have.
+            let mut passive: Vec<&str> = offer.sdp.lines().filter(|line| line.contains(" tcptype passive")).collect();
+            passive.sort_unstable();
+            passive.dedup();
+            for line in passive {
                 let candidate = line.trim_start_matches("a=").to_owned();
                 let init = rtc::peer_connection::transport::RTCIceCandidateInit { candidate, ..Default::default() };
                 self.pc.add_ice_candidate(init).await.expect("a candidate");
