@@ -67,6 +67,9 @@ How each was measured, and how far it may be off:
 The glasses captured ${s.frames.captured} pictures since their start and encoded ${s.frames.encoded}; the archive holds ${s.recorded} in ${s.segments} fragments of all tracks. The page decoded ${video?.framesDecoded ?? '?'}, dropped ${video?.framesDropped ?? '?'}, froze ${video?.freezeCount ?? '?'} times
 (${sec(video?.totalFreezesDuration ?? 0)} s in all); on average a picture waited ${video ? buffered(video) : '?'} ms in the jitter buffer and the voice ${voice ? buffered(voice) : '?'} ms.
 
+Of the machine's two processors, sixth by sixth of the session, all programs and browsers used ${s.shares.map((p) => (100 * p.work).toFixed(0)).join(', ')} %; its host gave ${s.shares.map((p) => (100 * p.taken).toFixed(0)).join(', ')} % to other machines while they were
+wanted here (steal, proc(5)): where that is much, every figure of latency above holds it too.
+
 | program | CPU, % of a core | memory from the first minute to the last, evenly apart, MB | descriptors |
 |---|---|---|---|
 ${Object.keys(first)

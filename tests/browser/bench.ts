@@ -16,7 +16,7 @@ import { Archive } from './bench/archive.ts';
 import { type Join, type Mark, type Watched, figures } from './bench/figures.ts';
 import { answer, penDown, person, replay } from './bench/people.ts';
 import { type Seek, seeker } from './bench/seek.ts';
-import { type Usage, usageOf } from './bench/usage.ts';
+import { type Machine, type Usage, machine, usageOf } from './bench/usage.ts';
 import { Watch, numberOn } from './bench/watch.ts';
 import { download, endSession, openBrowser, takeCall } from './people.ts';
 import { Programs, binaries, root } from './programs.ts';
@@ -104,6 +104,7 @@ async function session(): Promise<Watched> {
   const joins: Join[] = [];
   const offsets: number[] = [];
   const usage: Record<string, Usage>[] = [];
+  const processors: Machine[] = [machine()];
   const failed: string[] = [];
   const length = minutes * 60_000;
   const evenly = (n: number, what: () => Promise<unknown>) =>
@@ -118,6 +119,7 @@ async function session(): Promise<Watched> {
     ...evenly(Math.max(2, Math.floor(minutes)), async () => {
       offsets.push(Number((await glasses.state())['clock_offset_us']) / 1000);
       usage.push(used());
+      processors.push(machine());
     }),
   ].sort((a, b) => a.at - b.at);
   const began = performance.now();
@@ -150,6 +152,7 @@ async function session(): Promise<Watched> {
     frames,
     stats,
     usage,
+    processors,
     offsets,
     failed,
     marks,

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { spec } from '../pictures.ts';
 import { type Archive, numberOnDisplay } from './archive.ts';
 import type { Seek } from './seek.ts';
-import type { Usage } from './usage.ts';
+import type { Machine, Usage } from './usage.ts';
 import type { ClockSample, TrackInfo } from './watch.ts';
 
 export type Mark = { instruction: string; frozen: number | null; file: string; enter_ms: number; shown_ms: number };
@@ -25,6 +25,7 @@ export type Watched = {
   frames: { captured: number; encoded: number };
   stats: Record<string, Record<string, number>>;
   usage: Record<string, Usage>[];
+  processors: Machine[];
   offsets: number[];
   failed: string[];
   marks: Mark[];
@@ -51,6 +52,16 @@ export function spread(values: readonly number[]): Spread | null {
 /** Medians of the six sixths of a session, in its order: a drift would show. */
 function sixths(values: readonly number[]): (number | undefined)[] {
   return Array.from({ length: 6 }, (_, i) => spread(values.slice((i * values.length) / 6, ((i + 1) * values.length) / 6))?.p50);
+}
+
+/** Shares of the machine's processors in the six sixths of a session: work of this machine, and what its host gave to others. */
+function shares(of: readonly Machine[]): { work: number; taken: number }[] {
+  return Array.from({ length: 6 }, (_, i) => {
+    const [a, b] = [i, i + 1].map((at) => of[Math.round((at * (of.length - 1)) / 6)]!) as [Machine, Machine];
+    const [work, taken] = [b.work_s - a.work_s, b.taken_s - a.taken_s];
+    const all = work + taken + b.idle_s - a.idle_s;
+    return { work: work / all, taken: taken / all };
+  });
 }
 
 /** Ticks a millisecond. */
@@ -131,6 +142,7 @@ export function figures(watched: Watched, archive: Archive, pictures: string): {
       segments: archive.segments.length,
       browser: watched.stats,
       usage: Array.from({ length: 7 }, (_, i) => watched.usage[Math.round((i / 6) * (watched.usage.length - 1))]!),
+      shares: shares(watched.processors),
       ppm: watched.ppm,
       clock: {
         page_error: spread(watched.clocks.map((c) => c.offset_ms - c.wall_ms)),
