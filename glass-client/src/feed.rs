@@ -23,14 +23,17 @@ use lotse_protocol::{
 use crate::{
     capture::{
         self, BLOCK, BLOCK_NS, Outlets, RawFrame, Running, SAMPLE_RATE, SoundBlock, Trouble,
-        encode::{Deliver, Encoded, Encoder, MAIN_HEIGHT, MAIN_WIDTH, Size},
+        encode::{Deliver, Encoded, Encoder, MAIN_HEIGHT, MAIN_WIDTH, Rate, Size},
         encoders::{self, Encoders, Failed},
         yuv::{self, Rgba},
     },
     clock::Clock,
     config::Config,
     error::GlassError,
-    link::publish::{Outgoing, Publisher},
+    link::{
+        ladder::Share,
+        publish::{Outgoing, Publisher},
+    },
     profile::{EncoderChoice, Profile},
     ring::{EncodedFrame, Match, Ring},
 };
@@ -66,6 +69,8 @@ struct Inner {
     ring: Mutex<Ring>,
     voice: Mutex<Voice>,
     long_frames: AtomicBool,
+    /// What the link carries.
+    share: Mutex<Share>,
     latest: Mutex<Option<RawFrame>>,
     black: gst::Buffer,
     sending: AtomicBool,
@@ -143,6 +148,7 @@ impl Feed {
             ring: Mutex::default(),
             voice: Mutex::new(Voice { encoder: voice()?, half: None }),
             long_frames: false.into(),
+            share: Mutex::new(Share::FULL),
             latest: Mutex::default(),
             black: gst::Buffer::from_mut_slice(yuv::black(MAIN_WIDTH.into(), MAIN_HEIGHT.into())),
             sending: false.into(),
@@ -213,6 +219,16 @@ impl Feed {
     /// Voice frames of 20 ms instead of 10.
     pub fn long_frames(&self, on: bool) {
         self.inner.long_frames.store(on, Ordering::Relaxed);
+    }
+
+    /// What the link carries, from now on.
+    pub fn follow(&self, share: Share) {
+        lock(&self.inner.share, |s| *s = share);
+        lock(&self.inner.main, |main| {
+            if let Some(main) = main {
+                main.follow(share.main);
+            }
+        });
     }
 
     /// The preview is encoded only while somebody watches it.
@@ -318,7 +334,7 @@ impl Inner {
         if self.key_wanted.swap(false, Ordering::Relaxed) {
             main.key_frame();
         }
-        if !main.push(frame) {
+        if main.is_due(frame) && !main.push(frame) {
             self.counters.dropped.fetch_add(1, Ordering::Relaxed);
         }
         main.fault().is_none()
@@ -326,6 +342,7 @@ impl Inner {
 
     fn use_main(&self, encoder: Encoder, encoders: &Encoders) {
         lock(&self.failed, |f| *f = encoders.failed().to_vec());
+        encoder.follow(lock(&self.share, |s| s.main).unwrap_or(Rate::FULL));
         lock(&self.main, |main| *main = Some(encoder));
     }
 
@@ -354,7 +371,7 @@ impl Inner {
         if !self.sending.load(Ordering::Relaxed) {
             return;
         }
-        let long = self.long_frames.load(Ordering::Relaxed);
+        let long = self.long_frames.load(Ordering::Relaxed) || lock(&self.share, |s| s.long_voice) == Some(true);
         let encoded = lock(&self.voice, |voice| voice.add(samples, block.capture_ns, level, long)).flatten();
         if let Some((data, capture_ns, level)) = encoded {
             self.offer(TrackSource::Voice, Codec::Opus, data.into(), capture_ns, Some(level));

@@ -1,6 +1,6 @@
 //! A bad network between one client and the server, in user space: everything of the client goes through a [`Link`].
 //!
-//! Owns: a TCP door that stalls when the link is cut, and a UDP door for media that loses, delays and reorders by a seed.
+//! Owns: a TCP door that stalls when the link is cut, and a UDP door for media that loses, delays, queues and reorders by a seed.
 //! The live socket is passed on message by message, because the server's offers name its UDP address: the link writes its own
 //! door there. Never: changes anything else that is said.
 
@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -28,6 +28,8 @@ use tokio_tungstenite::tungstenite::{
 
 /// Messages of the server hold cards of a whole queue.
 const MAX_MESSAGE: usize = 16 * 1024 * 1024;
+/// What comes to a queue as long as this is lost.
+const QUEUE: Duration = Duration::from_millis(600);
 /// Largest datagram of media.
 const DATAGRAM: usize = 2_048;
 
@@ -39,6 +41,14 @@ pub struct Faults {
     pub delay: Duration,
     /// Up to this much more, by chance: reorders.
     pub jitter: Duration,
+    /// Bit/s each way carries; None: everything.
+    pub rate_bps: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Up,
+    Down,
 }
 
 struct Shared {
@@ -49,6 +59,8 @@ struct Shared {
     /// The link's door for each UDP port of the server.
     doors: tokio::sync::Mutex<HashMap<u16, u16>>,
     passed: Mutex<u64>,
+    /// When the queue of each way is empty again.
+    free: Mutex<[Instant; 2]>,
 }
 
 pub struct Link {
@@ -68,6 +80,7 @@ impl Link {
             chance: Mutex::new(StdRng::seed_from_u64(seed)),
             doors: tokio::sync::Mutex::default(),
             passed: Mutex::new(0),
+            free: Mutex::new([Instant::now(); 2]),
         });
         let for_all = shared.clone();
         tokio::spawn(async move {
@@ -109,8 +122,19 @@ impl Shared {
         let _ = cut.wait_for(|cut| !cut).await;
     }
 
+    /// How long a datagram that takes this long on the way stands in its queue and is underway; `None`: the queue is full.
+    fn queued(&self, way: Way, takes: Duration) -> Option<Duration> {
+        let now = Instant::now();
+        let free = &mut self.free.lock().unwrap()[way as usize];
+        let begins = now.max(*free);
+        (begins - now < QUEUE).then(|| {
+            *free = begins + takes;
+            *free - now
+        })
+    }
+
     /// How late this datagram arrives; `None`: never.
-    fn fate(&self) -> Option<Duration> {
+    fn fate(&self, way: Way, bytes: usize) -> Option<Duration> {
         if *self.cut.borrow() {
             return None;
         }
@@ -119,8 +143,12 @@ impl Shared {
         if chance.random_range(0.0..100.0) < faults.loss_pct {
             return None;
         }
+        let queued = match faults.rate_bps {
+            Some(bps) => self.queued(way, Duration::from_secs_f64(bytes as f64 * 8.0 / bps))?,
+            None => Duration::ZERO,
+        };
         *self.passed.lock().unwrap() += 1;
-        Some(faults.delay + faults.jitter.mul_f64(chance.random_range(0.0..1.0)))
+        Some(queued + faults.delay + faults.jitter.mul_f64(chance.random_range(0.0..1.0)))
     }
 }
 
@@ -243,7 +271,7 @@ async fn door(shared: &Arc<Shared>, port: u16) -> u16 {
                     back
                 }
             };
-            later(&shared, datagram[..n].to_vec(), async move |bytes: Vec<u8>| drop(back.send(&bytes).await));
+            later(&shared, Way::Up, datagram[..n].to_vec(), async move |bytes: Vec<u8>| drop(back.send(&bytes).await));
         }
     });
     number
@@ -256,7 +284,9 @@ async fn answers(shared: Arc<Shared>, back: Arc<UdpSocket>, front: Arc<UdpSocket
         match back.recv(&mut datagram).await {
             Ok(n) => {
                 let front = front.clone();
-                later(&shared, datagram[..n].to_vec(), async move |b: Vec<u8>| drop(front.send_to(&b, client).await));
+                later(&shared, Way::Down, datagram[..n].to_vec(), async move |b: Vec<u8>| {
+                    drop(front.send_to(&b, client).await)
+                });
             }
             // The server's port is closed: it may come back, or another offer leads elsewhere.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -264,11 +294,11 @@ async fn answers(shared: Arc<Shared>, back: Arc<UdpSocket>, front: Arc<UdpSocket
     }
 }
 
-fn later<F>(shared: &Shared, bytes: Vec<u8>, send: impl FnOnce(Vec<u8>) -> F + Send + 'static)
+fn later<F>(shared: &Shared, way: Way, bytes: Vec<u8>, send: impl FnOnce(Vec<u8>) -> F + Send + 'static)
 where
     F: Future<Output = ()> + Send,
 {
-    if let Some(delay) = shared.fate() {
+    if let Some(delay) = shared.fate(way, bytes.len()) {
         tokio::spawn(async move {
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;

@@ -245,7 +245,12 @@ async fn expert_gets_picture_back_after_five_second_wifi_gap() {
     eventually("media goes through the link", PATIENCE, async || (link.datagrams() > 100).then_some(())).await;
 
     // A poor link first: lost and late packets cost pictures, not the call.
-    link.set(Faults { loss_pct: 5.0, delay: Duration::from_millis(40), jitter: Duration::from_millis(20) });
+    link.set(Faults {
+        loss_pct: 5.0,
+        delay: Duration::from_millis(40),
+        jitter: Duration::from_millis(20),
+        ..Faults::default()
+    });
     call.sees(secs(20)).await;
     link.set(Faults::default());
 

@@ -168,6 +168,7 @@ impl App {
             session,
             &self.config.server.url,
             self.media_generation,
+            self.ladder.path_bps(),
             self.media_events.clone(),
             self.voices.clone(),
         );
@@ -180,6 +181,18 @@ impl App {
         }
         let publish = self.feed.lock().ok().and_then(|f| f.publisher().map(|p| p.infos())).unwrap_or_default();
         self.send(ClientMessage::RtcJoin { case, session, publish });
+    }
+
+    /// Rate and pace of the picture, and the voice's frames, follow the way to the server.
+    pub(super) fn follow_link(&mut self) {
+        let Some(path) = self.media.as_ref().map(|media| media.path().now()) else { return };
+        if path.heard.is_some()
+            && let Some(share) = self.ladder.step(path.target_bps)
+            && let Ok(feed) = self.feed.lock()
+        {
+            tracing::info!("the link carries {} kbit/s: {share:?}", (path.target_bps / 1e3).round());
+            feed.follow(share);
+        }
     }
 
     pub(super) async fn leave_media(&mut self) {

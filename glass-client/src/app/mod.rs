@@ -40,6 +40,7 @@ use crate::{
         author::Author,
         http::Api,
         identity::{Identity, InHand},
+        ladder::Ladder,
         live::{Down, Live},
         media::{Media, MediaEvent, VoiceSink},
         policy::Retry,
@@ -103,6 +104,7 @@ pub struct App {
     media: Option<Media>,
     media_generation: u64,
     media_retry: Retry,
+    ladder: Ladder,
     media_events: mpsc::Sender<(u64, MediaEvent)>,
     voices: VoiceSink,
     preparer: Preparer,
@@ -205,6 +207,7 @@ pub async fn run(config: Config) -> Result<(), GlassError> {
         pausing: false,
         unremembered: None,
         media_retry: Retry::default(),
+        ladder: Ladder::default(),
         media_events,
         voices,
         preparer,
@@ -238,6 +241,7 @@ pub async fn run(config: Config) -> Result<(), GlassError> {
             _ = tick.tick() => {
                 app.identity.save();
                 app.remember();
+                app.follow_link();
                 app.watch_speaker().await;
                 app.event(Event::Tick).await;
             }

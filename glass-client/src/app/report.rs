@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lotse_interceptor::PathNow;
 use lotse_protocol::id::EventId;
 use serde::Serialize;
 
@@ -33,6 +34,7 @@ pub struct Report {
     /// "connecting", "good", "poor", "lost".
     pub link: &'static str,
     pub media: bool,
+    pub path: Option<Way>,
     pub watchers: Vec<String>,
     pub private: bool,
     pub offered: Vec<Offered>,
@@ -52,6 +54,30 @@ pub struct Report {
     pub waiting_events: usize,
     pub clock_offset_us: i64,
     pub timing: Timing,
+}
+
+/// The way to the server, as feedback tells.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Way {
+    pub target_kbit: u32,
+    pub delivered_kbit: u32,
+    /// 0 to 1.
+    pub loss: f64,
+    pub queue_ms: u64,
+    pub round_trip_ms: Option<u64>,
+}
+
+impl Way {
+    fn of(now: &PathNow) -> Self {
+        let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            target_kbit: (now.target_bps / 1e3) as u32,
+            delivered_kbit: (now.delivered_bps / 1e3) as u32,
+            loss: now.loss,
+            queue_ms: ms(now.queue),
+            round_trip_ms: now.round_trip.map(ms),
+        }
+    }
 }
 
 /// A word that can be said now.
@@ -123,6 +149,7 @@ impl Report {
                 Link::Lost => "lost",
             },
             media: app.core.has_media(),
+            path: app.media.as_ref().map(|m| m.path().now()).filter(|p| p.heard.is_some()).as_ref().map(Way::of),
             watchers: view.status.watchers.clone(),
             private: view.status.private,
             offered: view.commands.iter().map(offered).collect(),

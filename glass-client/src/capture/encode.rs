@@ -30,19 +30,26 @@ pub const MAIN_HEIGHT: u16 = 720;
 pub const PREVIEW_WIDTH: u16 = 320;
 pub const PREVIEW_HEIGHT: u16 = 180;
 /// Bit/s.
-const MAIN_BITRATE: u32 = 1_500_000;
+pub const MAIN_BITRATE: u32 = 1_500_000;
 /// Bit/s: with packet headers it stays below 80 kbit/s.
 const PREVIEW_BITRATE: u32 = 64_000;
 /// Least time between two preview pictures: 5 a second, with some play for jitter.
 const PREVIEW_PERIOD_NS: u64 = 190_000_000;
-/// A key frame at least this often. The contract says 10 s; 4 s halve the wait for a marked picture.
+/// A key frame at least this often. The contract says 10 s; 4 s halve the wait for a marked picture, where the link carries them.
 const KEY_FRAME_NS: u64 = 4_000_000_000;
+const RARE_KEY_FRAME_NS: u64 = 10_000_000_000;
+/// Bit/s below which key frames are rare.
+const KEY_FRAMES_FROM: u32 = 1_000_000;
+/// What a picture may come early and is still taken, at a pace: half the time between two of a camera, about.
+const EARLY_NS: u64 = 12_000_000;
 /// Requests for key frames closer together than this are one.
 const KEY_FRAME_PAUSE_NS: u64 = 300_000_000;
 /// So many pictures in and none out, for so long: the encoder hangs. Software on a machine with all its hands full was seen to hold
 /// pictures for 4.7 s, and a source that was held up itself gives many at once.
 const UNANSWERED: u64 = 150;
 const UNANSWERED_NS: u64 = 6_000_000_000;
+/// The encoder's name in its pipeline.
+const ENCODER: &str = "encoder";
 /// Between two pictures of a trial.
 const TRIAL_PERIOD: Duration = Duration::from_millis(33);
 
@@ -71,6 +78,17 @@ impl Size {
     }
 }
 
+/// Bit/s and pictures a second of `main`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    pub bps: u32,
+    pub fps: u32,
+}
+
+impl Rate {
+    pub const FULL: Self = Self { bps: MAIN_BITRATE, fps: 30 };
+}
+
 /// Takes encoded pictures, on a thread of the encoder; must not block.
 pub type Deliver = Arc<dyn Fn(Encoded) + Send + Sync>;
 
@@ -82,6 +100,11 @@ pub struct Encoder {
     size: Size,
     codec: Codec,
     element: String,
+    /// Where the bit rate is set while it runs, and in what unit; None: it stands in settings that are read once.
+    rate: Option<(gst::Element, String, u32)>,
+    /// Least time between two pictures.
+    period_ns: AtomicU64,
+    key_period_ns: AtomicU64,
     last_pushed_ns: AtomicU64,
     key_wanted: AtomicBool,
     pushed: AtomicU64,
@@ -135,6 +158,9 @@ impl Encoder {
             .downcast::<gst::Pipeline>()
             .map_err(|_| "not a pipeline".to_owned())?;
         let element = |name: &str| pipeline.by_name(name).ok_or_else(|| format!("no {name}"));
+        let rate = (!choice.bitrate_property.is_empty())
+            .then(|| Ok::<_, String>((element(ENCODER)?, choice.bitrate_property.clone(), choice.bitrate_unit.max(1))))
+            .transpose()?;
         let input = element("in")?.downcast::<AppSrc>().map_err(|_| "no appsrc".to_owned())?;
         let output = element("out")?.downcast::<AppSink>().map_err(|_| "no appsink".to_owned())?;
         let fps = if size == Size::Main { 30 } else { 5 };
@@ -193,6 +219,9 @@ impl Encoder {
             size,
             codec,
             element: choice.element.clone(),
+            rate,
+            period_ns: (if size == Size::Main { 0 } else { PREVIEW_PERIOD_NS }).into(),
+            key_period_ns: KEY_FRAME_NS.into(),
             last_pushed_ns: AtomicU64::new(0),
             key_wanted: false.into(),
             pushed: AtomicU64::new(0),
@@ -245,18 +274,34 @@ impl Encoder {
         (waiting > UNANSWERED && since_ns > UNANSWERED_NS).then(|| format!("nothing came out for {waiting} pictures"))
     }
 
-    /// Offers a picture. Returns whether it was taken (the preview takes five a second).
-    pub fn push(&self, frame: &RawFrame) -> bool {
+    /// From the next picture on. One whose bit rate stands in settings that are read once follows the pace alone.
+    pub fn follow(&self, rate: Rate) {
+        if let Some((element, property, unit)) = &self.rate {
+            element.set_property_from_str(property, &(rate.bps / unit).to_string());
+        }
+        let every_ns = 1_000_000_000 / u64::from(rate.fps.max(1));
+        self.period_ns.store(every_ns.saturating_sub(EARLY_NS), Ordering::Relaxed);
+        let keys_ns = if rate.bps < KEY_FRAMES_FROM { RARE_KEY_FRAME_NS } else { KEY_FRAME_NS };
+        self.key_period_ns.store(keys_ns, Ordering::Relaxed);
+    }
+
+    /// Is it time for this picture?
+    pub fn is_due(&self, frame: &RawFrame) -> bool {
         let last = self.last_pushed_ns.load(Ordering::Relaxed);
-        if frame.capture_ns <= last
-            || (self.size == Size::Preview && frame.capture_ns - last < PREVIEW_PERIOD_NS && last > 0)
-        {
+        let period_ns = self.period_ns.load(Ordering::Relaxed);
+        frame.capture_ns > last && (last == 0 || frame.capture_ns - last >= period_ns)
+    }
+
+    /// Offers a picture. Returns whether it was taken.
+    pub fn push(&self, frame: &RawFrame) -> bool {
+        if !self.is_due(frame) {
             return false;
         }
         self.last_pushed_ns.store(frame.capture_ns, Ordering::Relaxed);
         let since_key = frame.capture_ns.saturating_sub(self.seen.last_key_ns.load(Ordering::Relaxed));
         let wanted = since_key > KEY_FRAME_PAUSE_NS && self.key_wanted.swap(false, Ordering::Relaxed);
-        if wanted || (since_key > KEY_FRAME_NS && self.pushed.load(Ordering::Relaxed) > 0) {
+        if wanted || (since_key > self.key_period_ns.load(Ordering::Relaxed) && self.pushed.load(Ordering::Relaxed) > 0)
+        {
             self.seen.last_key_ns.store(frame.capture_ns, Ordering::Relaxed);
             self.output.send_event(UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
         }
@@ -320,7 +365,7 @@ fn line(size: Size, choice: &EncoderChoice) -> String {
     };
     // The rate before the settings: those may go on with further elements.
     format!(
-        "appsrc name=in ! {scale} ! {} {rate} {settings} {output} {tail} ! appsink name=out sync=false async=false",
+        "appsrc name=in ! {scale} ! {} name={ENCODER} {rate} {settings} {output} {tail} ! appsink name=out sync=false async=false",
         choice.element
     )
 }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use lotse_interceptor::{RTCP_TAP_SLOT, RTX_DECAP_SLOT, RtcpTap, RtxDecap};
+use lotse_interceptor::{Estimator, Path, RTCP_TAP_SLOT, RTX_DECAP_SLOT, RtcpTap, RtxDecap};
 use lotse_payload::pointer::PointerMessage;
 use lotse_protocol::{
     envelope,
@@ -22,7 +22,10 @@ use lotse_protocol::{
     },
 };
 use rtc::{
-    interceptor::{NackGeneratorBuilder, NackResponderBuilder, ReceiverReportBuilder, Slot},
+    interceptor::{
+        CongestionControlBuilder, NackGeneratorBuilder, NackResponderBuilder, ReceiverReportBuilder, Slot,
+        TwccSenderBuilder,
+    },
     media_stream::MediaStreamTrack,
     peer_connection::{
         configuration::media_engine::MediaEngine,
@@ -48,10 +51,13 @@ use webrtc::{
     },
 };
 
-use super::publish::{Lane, Publisher};
+use super::{
+    ladder,
+    publish::{Lane, Publisher},
+};
 use crate::{
     error::GlassError,
-    packet::{ABS_CAPTURE_TIME, AUDIO_LEVEL, MID, Negotiated, PLAYOUT_DELAY},
+    packet::{ABS_CAPTURE_TIME, AUDIO_LEVEL, MID, Negotiated, PLAYOUT_DELAY, TRANSPORT_CC},
 };
 
 /// Packets of pictures kept for repair: about two seconds at 1.5 Mbit/s.
@@ -59,6 +65,8 @@ const REPAIR: u16 = 512;
 /// Checks of the way to the server, 200 ms apart: 15 s, as long as the server waits. The core gives up after 1.4 s of its own
 /// accord, which a walk past a steel door takes, and a connection that gave up is built anew only half a minute later.
 const CHECKS: u16 = 75;
+/// So long a packet waits for feedback about it: a far link answers after seconds.
+const FEEDBACK_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a connection reports.
 #[derive(Debug)]
@@ -81,6 +89,7 @@ pub type VoiceSink = Arc<dyn Fn(&str, Option<rtc::rtp::Packet>) + Send + Sync>;
 pub struct Media {
     session: SessionId,
     pc: Arc<dyn PeerConnection>,
+    path: Path,
     lanes_bound: bool,
     way_found: Arc<AtomicBool>,
     events: mpsc::Sender<(u64, MediaEvent)>,
@@ -137,15 +146,22 @@ struct Relayed {
 }
 
 impl Media {
-    /// A connection for one join. `generation` is given back with every event, so that those of an old one are known.
+    /// A connection for one join. `generation` is given back with every event, so that those of an old one are known; `start_bps`: what the way is
+    /// taken to carry until it says so itself.
     pub async fn new(
         session: SessionId,
         server_url: &str,
         generation: u64,
+        start_bps: f64,
         events: mpsc::Sender<(u64, MediaEvent)>,
         voices: VoiceSink,
     ) -> Result<Self, GlassError> {
+        let estimator = Estimator::new(ladder::limits(start_bps));
+        let path = estimator.path();
+        let feedback = CongestionControlBuilder::new(estimator).with_prune_horizon(FEEDBACK_WITHIN).build();
         let registry = Registry::new()
+            .with(Slot::CongestionControl, feedback)
+            .with(Slot::TwccSender, TwccSenderBuilder::new().build())
             .with(Slot::NackResponder, NackResponderBuilder::new().with_size(REPAIR).build())
             .with(RTX_DECAP_SLOT, RtxDecap::default())
             .with(
@@ -200,11 +216,16 @@ impl Media {
                 }
             }
         });
-        Ok(Self { session, pc, lanes_bound: false, way_found, events, generation })
+        Ok(Self { session, pc, path, lanes_bound: false, way_found, events, generation })
     }
 
     pub fn session(&self) -> SessionId {
         self.session
+    }
+
+    /// What the way to the server carries.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Answers an offer; on the first one the published tracks are bound to its uplink lines, in their order.
@@ -335,7 +356,12 @@ fn codec(codec: Codec) -> RTCRtpCodecParameters {
             clock_rate: 90_000,
             channels: 0,
             sdp_fmtp_line: fmtp.into(),
-            rtcp_feedback: vec![feedback("nack", ""), feedback("nack", "pli"), feedback("ccm", "fir")],
+            rtcp_feedback: vec![
+                feedback("nack", ""),
+                feedback("nack", "pli"),
+                feedback("ccm", "fir"),
+                feedback("transport-cc", ""),
+            ],
         },
         payload_type,
     };
@@ -350,7 +376,7 @@ fn codec(codec: Codec) -> RTCRtpCodecParameters {
                 clock_rate: 48_000,
                 channels: 2,
                 sdp_fmtp_line: "minptime=10;useinbandfec=1".into(),
-                rtcp_feedback: Vec::new(),
+                rtcp_feedback: vec![feedback("transport-cc", "")],
             },
             payload_type: 111,
         },
@@ -380,6 +406,7 @@ fn media_engine() -> Result<MediaEngine, GlassError> {
     };
     for kind in [RtpCodecKind::Audio, RtpCodecKind::Video] {
         extension(ABS_CAPTURE_TIME, kind).map_err(broken)?;
+        extension(TRANSPORT_CC, kind).map_err(broken)?;
     }
     extension(AUDIO_LEVEL, RtpCodecKind::Audio).map_err(broken)?;
     extension(PLAYOUT_DELAY, RtpCodecKind::Video).map_err(broken)?;

@@ -6,6 +6,7 @@
 pub mod author;
 pub mod http;
 pub mod identity;
+pub mod ladder;
 pub mod live;
 pub mod media;
 pub mod policy;

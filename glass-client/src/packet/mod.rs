@@ -18,6 +18,7 @@ pub const MAX_PAYLOAD: usize = 1_120;
 pub const ABS_CAPTURE_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
 pub const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 pub const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
+pub const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 pub const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 
 /// Least and longest playout delay, 12 bits each, in 10 ms: 40 ms and 40 ms. Shown as soon as decoded, a picture would come 70

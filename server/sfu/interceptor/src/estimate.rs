@@ -177,7 +177,11 @@ impl Estimator {
                 self.arrived.clear();
                 self.bases.clear();
             }
-            self.arrived.push_back(Arrived { at, delay_us: micros(at).saturating_sub(micros(left)), bytes: report.size });
+            self.arrived.push_back(Arrived {
+                at,
+                delay_us: micros(at).saturating_sub(micros(left)),
+                bytes: report.size,
+            });
         }
         let newest = self.arrived.iter().map(|a| a.at).max().unwrap_or_default();
         self.arrived.retain(|a| a.at > newest.saturating_sub(RATE_WINDOW) || a.at == newest);
@@ -204,7 +208,8 @@ impl Estimator {
     /// What stands in the queue: the least delay of late against the least that is remembered.
     fn standing_us(&mut self, now: Instant) -> i64 {
         let newest = self.arrived.iter().map(|a| a.at).max().unwrap_or_default();
-        let late = self.arrived.iter().filter(|a| a.at >= newest.saturating_sub(STANDING_WINDOW)).map(|a| a.delay_us).min();
+        let late =
+            self.arrived.iter().filter(|a| a.at >= newest.saturating_sub(STANDING_WINDOW)).map(|a| a.delay_us).min();
         let Some(late) = late else { return 0 };
         match self.bases.back_mut() {
             Some((since, least)) if now.saturating_duration_since(*since) < BASE_PART => *least = late.min(*least),

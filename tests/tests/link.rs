@@ -1,0 +1,68 @@
+//! A link that changes: rate and pace of the picture follow what it carries, and nobody is left with a frozen picture.
+#![allow(clippy::unwrap_used)]
+
+use std::time::{Duration, Instant};
+
+use lotse_protocol::signal::TrackSource;
+use lotse_tests::{
+    World,
+    call::{Call, PATIENCE, Part},
+    eventually,
+    network::Faults,
+    secs,
+};
+
+/// Packets of the glasses' picture that came since then: bit/s, pictures, and the longest time without one.
+fn since(call: &Call, then: Instant) -> (f64, usize, Duration) {
+    let packets = call.leg.packets(call.technician, TrackSource::Main);
+    let fresh: Vec<_> = packets.iter().filter(|p| p.at >= then).collect();
+    let bytes: usize = fresh.iter().map(|p| p.payload.len()).sum();
+    let mut ends: Vec<Instant> = fresh.iter().filter(|p| p.marker).map(|p| p.at).collect();
+    let pictures = ends.len();
+    ends.insert(0, then);
+    ends.push(Instant::now());
+    let longest = ends.windows(2).map(|w| w[1].saturating_duration_since(w[0])).max().unwrap();
+    (bytes as f64 * 8.0 / then.elapsed().as_secs_f64(), pictures, longest)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_picture_follows_a_link_that_narrows_and_is_whole_again_when_it_widens() {
+    let world = World::seeded(81).await;
+    let link = world.link().await;
+    let glasses = world.glasses("helmet-1").behind(&link).start().await;
+    let call = Call::recorded(&world, &glasses, Part::Listens).await;
+    let wide = Faults { delay: Duration::from_millis(25), ..Faults::default() };
+    link.set(wide);
+    eventually("the whole picture", PATIENCE, async || {
+        let then = Instant::now();
+        tokio::time::sleep(secs(2)).await;
+        (since(&call, then).0 > 900e3).then_some(())
+    })
+    .await;
+
+    let narrowed = Instant::now();
+    link.set(Faults { rate_bps: Some(300e3), ..wide });
+    tokio::time::sleep(secs(12)).await;
+    let (_, _, frozen) = since(&call, narrowed);
+    assert!(frozen < secs(5), "a picture stood for {frozen:?}");
+    let then = Instant::now();
+    tokio::time::sleep(secs(6)).await;
+    let (bps, pictures, longest) = since(&call, then);
+    assert!((60e3..300e3).contains(&bps), "{bps:.0} bit/s of picture over a link of 300 kbit/s");
+    assert!(pictures >= 18, "{pictures} pictures in 6 s, none for {longest:?}");
+    // Sharing the link with the picture, the voice comes whole.
+    let voice = call.leg.packets(call.technician, TrackSource::Voice);
+    let heard = voice.iter().filter(|p| p.at >= then).count();
+    assert!(heard >= 250, "{heard} voice packets of 20 ms in 6 s");
+
+    link.set(wide);
+    eventually("the whole picture again", PATIENCE, async || {
+        let then = Instant::now();
+        tokio::time::sleep(secs(2)).await;
+        let (bps, pictures, _) = since(&call, then);
+        (bps > 900e3 && pictures > 35).then_some(())
+    })
+    .await;
+    glasses.program.assert_no_panic();
+    world.assert_no_panic();
+}
