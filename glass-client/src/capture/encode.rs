@@ -97,7 +97,6 @@ pub struct Encoder {
     pipeline: gst::Pipeline,
     input: AppSrc,
     output: AppSink,
-    size: Size,
     codec: Codec,
     element: String,
     /// Where the bit rate is set while it runs, and in what unit; None: it stands in settings that are read once.
@@ -216,7 +215,6 @@ impl Encoder {
             pipeline,
             input,
             output,
-            size,
             codec,
             element: choice.element.clone(),
             rate,

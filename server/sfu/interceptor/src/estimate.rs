@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rtc::interceptor::{BandwidthEstimator, EstimatorStats, PacketReport};
+use rtc::interceptor::{BandwidthEstimator, PacketReport};
 
 /// Over so much of the receiver's time a rate is measured.
 const RATE_WINDOW: Duration = Duration::from_millis(500);
@@ -326,10 +326,6 @@ impl BandwidthEstimator for Estimator {
 
     fn target_bitrate(&self) -> f64 {
         self.target
-    }
-
-    fn stats(&self) -> EstimatorStats {
-        EstimatorStats { packet_loss: self.loss(), ..EstimatorStats::default() }
     }
 }
 
