@@ -1,9 +1,10 @@
-//! A link that changes: rate and pace of the picture follow what it carries, and nobody is left with a frozen picture.
+//! A link that changes: rate and pace of the picture follow what it carries, nobody is left with a frozen picture, and the case says how the link was.
 #![allow(clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};
 
-use lotse_protocol::signal::TrackSource;
+use lotse_payload::{LinkState, LinkStatePayload, LinkTrouble};
+use lotse_protocol::{kind, signal::TrackSource};
 use lotse_tests::{
     World,
     call::{Call, PATIENCE, Part},
@@ -23,6 +24,18 @@ fn since(call: &Call, then: Instant) -> (f64, usize, Duration) {
     ends.push(Instant::now());
     let longest = ends.windows(2).map(|w| w[1].saturating_duration_since(w[0])).max().unwrap();
     (bytes as f64 * 8.0 / then.elapsed().as_secs_f64(), pictures, longest)
+}
+
+/// What the glasses filed of their link.
+async fn filed(call: &Call) -> Vec<LinkStatePayload> {
+    let mut states = Vec::new();
+    for (fields, sent) in call.expert.log(call.case) {
+        if fields.kind == kind::LINK_STATE {
+            assert_eq!(fields.author, call.technician);
+            states.push(call.expert.payload(call.case, &fields, &sent).await);
+        }
+    }
+    states
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,6 +67,9 @@ async fn the_picture_follows_a_link_that_narrows_and_is_whole_again_when_it_wide
     let voice = call.leg.packets(call.technician, TrackSource::Voice);
     let heard = voice.iter().filter(|p| p.at >= then).count();
     assert!(heard >= 250, "{heard} voice packets of 20 ms in 6 s");
+    let slow = filed(&call).await;
+    let last = slow.last().expect("the case knows of it");
+    assert_eq!((last.state, last.why), (LinkState::Poor, Some(LinkTrouble::Slow)), "{slow:?}");
 
     link.set(wide);
     eventually("the whole picture again", PATIENCE, async || {
@@ -63,6 +79,19 @@ async fn the_picture_follows_a_link_that_narrows_and_is_whole_again_when_it_wide
         (bps > 900e3 && pictures > 35).then_some(())
     })
     .await;
+    eventually("good again, for the case too", PATIENCE, async || {
+        filed(&call).await.last().filter(|s| s.state == LinkState::Good).map(drop)
+    })
+    .await;
+
+    let before = filed(&call).await.len();
+    link.cut_for(secs(6)).await;
+    let outage = eventually("an outage is filed once it is over", PATIENCE, async || {
+        let states = filed(&call).await.split_off(before);
+        (states.last().is_some_and(|s| s.state == LinkState::Good)).then_some(states)
+    })
+    .await;
+    assert_eq!((outage[0].state, outage[0].why), (LinkState::Offline, Some(LinkTrouble::Silent)), "{outage:?}");
     glasses.program.assert_no_panic();
     world.assert_no_panic();
 }

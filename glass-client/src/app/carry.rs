@@ -184,9 +184,10 @@ impl App {
     }
 
     /// Rate and pace of the picture, and the voice's frames, follow the way to the server.
-    pub(super) fn follow_link(&mut self) {
-        let Some(path) = self.media.as_ref().map(|media| media.path().now()) else { return };
-        if path.heard.is_some()
+    pub(super) async fn follow_link(&mut self) {
+        let path = self.media.as_ref().map(|media| media.path().now()).filter(|path| path.heard.is_some());
+        self.event(Event::Carries(path.map(|path| path.target_bps))).await;
+        if let Some(path) = path
             && let Some(share) = self.ladder.step(path.target_bps)
             && let Ok(feed) = self.feed.lock()
         {

@@ -1,7 +1,9 @@
 //! Reads the case's log: checks that it holds together, opens what the glasses need, gives it to the core.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use lotse_payload::{Instruction, JoinedPayload, Message, ReceiptPayload, recording::RecordingStarted};
+use lotse_payload::{
+    Instruction, JoinedPayload, LinkStatePayload, Message, ReceiptPayload, recording::RecordingStarted,
+};
 use lotse_protocol::{
     chain::Chain,
     command::{ItemRef, SentEvent},
@@ -50,7 +52,16 @@ impl App {
 
     async fn payload(&self, case: CaseId, author: &AuthorFields, items: &[ItemRef]) -> Payload {
         let kind = author.kind.as_str();
-        if !matches!(kind, kind::JOINED | kind::MESSAGE | kind::INSTRUCTION | kind::RECEIPT | kind::RECORDING_STARTED) {
+        let read_here = matches!(
+            kind,
+            kind::JOINED
+                | kind::MESSAGE
+                | kind::INSTRUCTION
+                | kind::RECEIPT
+                | kind::LINK_STATE
+                | kind::RECORDING_STARTED
+        );
+        if !read_here {
             return Payload::None;
         }
         let Some(plain) = self.open_item(case, author, items).await else { return Payload::None };
@@ -59,6 +70,7 @@ impl App {
             kind::MESSAGE => read::<Message>(&plain).map(Payload::Message),
             kind::INSTRUCTION => read::<Instruction>(&plain).map(Payload::Instruction),
             kind::RECEIPT => read::<ReceiptPayload>(&plain).map(Payload::Receipt),
+            kind::LINK_STATE => read::<LinkStatePayload>(&plain).map(Payload::LinkState),
             _ => read::<RecordingStarted>(&plain).map(Payload::RecordingStarted),
         };
         opened.unwrap_or(Payload::None)

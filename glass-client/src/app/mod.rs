@@ -241,7 +241,7 @@ pub async fn run(config: Config) -> Result<(), GlassError> {
             _ = tick.tick() => {
                 app.identity.save();
                 app.remember();
-                app.follow_link();
+                app.follow_link().await;
                 app.watch_speaker().await;
                 app.event(Event::Tick).await;
             }

@@ -145,7 +145,7 @@ impl Report {
             link: match view.status.link {
                 Link::Connecting => "connecting",
                 Link::Good => "good",
-                Link::Poor => "poor",
+                Link::Poor(_) => "poor",
                 Link::Lost => "lost",
             },
             media: app.core.has_media(),

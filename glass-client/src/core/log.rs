@@ -43,10 +43,14 @@ impl Core {
                 }
             }
             (kind::RECEIPT, Payload::Receipt(r)) if Some(e.author) == self.me => self.instructions.restore(r),
+            (kind::LINK_STATE, Payload::LinkState(s)) if Some(e.author) == self.me && !self.caught_up => {
+                self.link.restore(Some(s));
+            }
             (kind::SESSION_CALLED, _) if Some(e.author) == self.me && !self.caught_up => {
                 // A new session clears the steps of the one before.
                 if self.session != e.session {
                     self.instructions = Instructions::default();
+                    self.link.restore(None);
                 }
                 self.session = e.session;
                 self.ended = None;

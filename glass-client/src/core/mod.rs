@@ -4,6 +4,7 @@
 //! Never: a socket, a clock, a thread, a pixel. Elsewhere: doing the actions (`app`), drawing the view (`hud`).
 
 pub mod instructions;
+mod link;
 mod log;
 pub mod notice;
 mod session;
@@ -25,7 +26,11 @@ use lotse_protocol::{
 };
 use serde_json::Value;
 
-use self::{instructions::Instructions, notice::Notice};
+use self::{
+    instructions::Instructions,
+    link::{LinkWatch, Measured},
+    notice::Notice,
+};
 pub use self::{view::View, word::Word};
 use crate::config::Language;
 
@@ -39,9 +44,6 @@ const POINTER_PAUSE_MS: i64 = 80;
 const AHEAD_PAUSE_MS: i64 = 200;
 /// A lost socket is shown after this, ms: shorter ones heal by themselves.
 const LINK_GRACE_MS: i64 = 1_500;
-/// Above these the link is called poor (PRODUCT, default numbers).
-const POOR_RTT_MS: f32 = 1_000.0;
-const POOR_LOSS_PCT: f32 = 10.0;
 
 /// What stays the same while the program runs.
 #[derive(Debug, Clone)]
@@ -69,6 +71,7 @@ pub enum Payload {
     Message(Message),
     Instruction(Instruction),
     Receipt(lotse_payload::ReceiptPayload),
+    LinkState(lotse_payload::LinkStatePayload),
     RecordingStarted(lotse_payload::recording::RecordingStarted),
 }
 
@@ -104,6 +107,8 @@ pub enum Event {
     /// The media connection is up (or down).
     Media(bool),
     Legs(Vec<Leg>),
+    /// What the way to the server carries, bit/s; `None`: nobody knows.
+    Carries(Option<f64>),
     /// The marked picture was drawn, or what could be had of it.
     PictureReady {
         instruction: EventId,
@@ -193,6 +198,8 @@ pub struct Core {
     archivist: bool,
     recording_since_ms: Option<i64>,
     legs: Vec<Leg>,
+    carries_bps: Option<f64>,
+    link: LinkWatch,
     notice: Option<Notice>,
     notice_page: usize,
     /// Foreign clients the wearer was told of after the answer.
@@ -236,6 +243,8 @@ impl Core {
             archivist: false,
             recording_since_ms: None,
             legs: Vec::new(),
+            carries_bps: None,
+            link: LinkWatch::default(),
             notice: None,
             notice_page: 0,
             told_of: Vec::new(),
@@ -291,6 +300,7 @@ impl Core {
                 self.joined_media &= up;
             }
             Event::Legs(legs) => self.legs = legs,
+            Event::Carries(bps) => self.carries_bps = bps,
             Event::PictureReady { instruction, origin } => self.instructions.ready(instruction, origin),
             Event::Presented { instruction } => {
                 if let Some(id) = instruction {
@@ -306,6 +316,7 @@ impl Core {
                 }
             }
             Event::Tick => {
+                self.watch_link(now_ms, &mut todo);
                 if matches!(self.screen_name(now_ms), "instruction") {
                     let receipt = self.instructions.tick(now_ms);
                     self.commit_receipts(receipt, &mut todo);
@@ -499,6 +510,7 @@ impl Core {
         self.wants_call = false;
         self.ended = None;
         self.instructions = Instructions::default();
+        self.link.restore(None);
         todo.push(Action::Commit { kind: kind::SESSION_CALLED, session: Some(id), payload: None });
         if let Some(case) = self.case {
             todo.push(Action::Remember(Some((case, Some(id)))));
@@ -516,6 +528,24 @@ impl Core {
         for receipt in receipts {
             let payload = serde_json::to_value(&receipt).ok();
             todo.push(Action::Commit { kind: kind::RECEIPT, session: self.session, payload });
+        }
+    }
+
+    /// Says how good the link is; while an expert is there, the case keeps it.
+    fn watch_link(&mut self, now_ms: i64, todo: &mut Vec<Action>) {
+        let mine = self.legs.iter().find(|l| Some(l.who) == self.me).filter(|_| self.media);
+        let measured = Measured {
+            lost_since_ms: self.link_lost(now_ms),
+            bps: self.carries_bps,
+            rtt_ms: mine.and_then(|l| l.rtt_ms),
+            loss_pct: mine.map_or(0.0, |l| l.loss_up_pct.max(l.loss_down_pct)),
+        };
+        self.link.step(now_ms, &measured);
+        if self.may_send()
+            && let Some(state) = self.link.to_file(now_ms, &measured)
+        {
+            let payload = serde_json::to_value(state).ok();
+            todo.push(Action::Commit { kind: kind::LINK_STATE, session: self.session, payload });
         }
     }
 

@@ -1,7 +1,7 @@
 //! The state machine by itself: stories, and rules that hold after any order of events.
 
 use lotse_payload::{
-    annotation::FrameConfidence, case_card::JoinedPayload, consent::NoticeShown, pointer::MovingMark,
+    LinkTrouble, annotation::FrameConfidence, case_card::JoinedPayload, consent::NoticeShown, pointer::MovingMark,
     receipt::PictureOrigin, recording::RecordingStarted,
 };
 use lotse_protocol::{
@@ -492,6 +492,33 @@ fn a_lost_link_is_shown_after_a_moment_and_the_same_session_goes_on() {
     assert!(stage.done.iter().any(|a| matches!(a, Action::JoinMedia(_))));
     assert!(!stage.done.contains(&Action::Join), "the case key of this start is bound already");
     assert_eq!(stage.screen(), "live");
+}
+
+#[test]
+fn the_case_keeps_how_the_link_was_while_an_expert_is_there() {
+    let mut stage = Stage::new().called();
+    let narrow = |stage: &mut Stage| {
+        for _ in 0..30 {
+            stage.now += 200;
+            stage.event(Event::Carries(Some(300e3)));
+            stage.event(Event::Tick);
+        }
+    };
+    narrow(&mut stage);
+    assert_eq!(stage.core.view(stage.now).status.link, Link::Poor(LinkTrouble::Slow), "the wearer sees it");
+    assert!(stage.committed(kind::LINK_STATE).is_empty(), "nobody else is there");
+    let mut stage = stage.live(Word::YesRecord);
+    narrow(&mut stage);
+    stage.event(Event::Disconnected);
+    stage.now += 1_600;
+    stage.event(Event::Tick);
+    let lost_ms = stage.now - 1_600;
+    stage.event(Event::Connected);
+    stage.event(Event::Tick);
+    let filed: Vec<_> = stage.committed(kind::LINK_STATE);
+    let states: Vec<_> = filed.iter().map(|s| s["state"].as_str().expect("state")).collect();
+    assert_eq!(states, ["poor", "offline", "poor"]);
+    assert_eq!(filed[1]["at_ms"], json!(lost_ms));
 }
 
 #[test]

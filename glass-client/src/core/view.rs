@@ -1,9 +1,9 @@
 //! What is to be seen now, and which words are offered: asked of the core, drawn by `hud`, listed by the wear page.
 
-use lotse_payload::{Instruction, ReceiptState, geometry::PictureCoord, receipt::PictureOrigin};
+use lotse_payload::{Instruction, LinkTrouble, ReceiptState, geometry::PictureCoord, receipt::PictureOrigin};
 use lotse_protocol::{id::EventId, session::Answer};
 
-use super::{Core, DRAWING_MS, Device, LINK_GRACE_MS, POOR_LOSS_PCT, POOR_RTT_MS, Word, notice::Notice};
+use super::{Core, DRAWING_MS, Device, LINK_GRACE_MS, Word, notice::Notice};
 use crate::config::Language;
 
 /// Everything the display shows.
@@ -40,7 +40,7 @@ pub enum Recording {
 pub enum Link {
     Connecting,
     Good,
-    Poor,
+    Poor(LinkTrouble),
     Lost,
 }
 
@@ -175,20 +175,13 @@ impl Core {
         self.screen(now_ms).name()
     }
 
-    fn link_lost(&self, now_ms: i64) -> Option<i64> {
+    pub(super) fn link_lost(&self, now_ms: i64) -> Option<i64> {
         self.connection_lost_ms.filter(|&since| now_ms - since >= LINK_GRACE_MS)
     }
 
     fn status(&self, now_ms: i64) -> Status {
-        let me = self.me;
-        let poor = self.legs.iter().filter(|l| Some(l.who) == me).any(|l| {
-            l.rtt_ms.is_some_and(|r| r > POOR_RTT_MS)
-                || l.loss_up_pct > POOR_LOSS_PCT
-                || l.loss_down_pct > POOR_LOSS_PCT
-        });
         let link = match (self.connected, self.connection_lost_ms) {
-            (true, _) if poor => Link::Poor,
-            (true, _) => Link::Good,
+            (true, _) => self.link.trouble().map_or(Link::Good, Link::Poor),
             (false, Some(_)) if self.link_lost(now_ms).is_some() => Link::Lost,
             (false, _) => Link::Connecting,
         };

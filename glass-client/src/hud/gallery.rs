@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use lotse_payload::{
-    Annotation, Instruction, Mark, ReceiptState,
+    Annotation, Instruction, LinkTrouble, Mark, ReceiptState,
     annotation::{Colour, FrameConfidence, StrokePoint},
     geometry::PictureCoord,
     receipt::PictureOrigin,
@@ -195,7 +195,7 @@ pub fn scenes(l: Language, background: Option<&Rgba>) -> Vec<(&'static str, Scen
         ),
         (
             "live-trouble",
-            Status { private: true, recording: Recording::Off, link: Link::Poor, ..live.clone() },
+            Status { private: true, recording: Recording::Off, link: Link::Poor(LinkTrouble::Lossy), ..live.clone() },
             Screen::Live { devices: vec![Device::Camera, Device::Speaker], media: false },
             vec![],
             None,

@@ -1,5 +1,7 @@
 //! The line on top, always at its place: case, REC, link, who watches.
 
+use lotse_payload::LinkTrouble;
+
 use super::{
     Colour, RED, SAFE_TOP, SAFE_X, Scene, WHITE, WIDTH, YELLOW,
     canvas::{Canvas, Ink, Style},
@@ -90,7 +92,7 @@ fn parts(scene: &Scene) -> Vec<Part> {
     };
     let link = match s.link {
         Link::Good => part(Sign::Bars(4), l.t("Netz gut", "Link good").into(), WHITE),
-        Link::Poor => part(Sign::Bars(1), l.t("Netz schwach", "Link weak").into(), YELLOW),
+        Link::Poor(why) => part(Sign::Bars(1), l.link_trouble(why).into(), YELLOW),
         Link::Connecting => part(Sign::Bars(0), l.t("Verbindet …", "Connecting …").into(), WHITE),
         Link::Lost => part(Sign::Icon(Icon::NoNetwork), l.t("Kein Netz", "No network").into(), RED),
     };
@@ -120,6 +122,15 @@ fn last(name: &str) -> &str {
 }
 
 impl Language {
+    fn link_trouble(self, why: LinkTrouble) -> &'static str {
+        match why {
+            LinkTrouble::Slow => self.t("Netz langsam", "Link slow"),
+            LinkTrouble::Late => self.t("Netz verzögert", "Link delayed"),
+            LinkTrouble::Lossy => self.t("Netz lückenhaft", "Link patchy"),
+            LinkTrouble::Silent => self.t("Kein Netz", "No network"),
+        }
+    }
+
     fn watching(self, who: &str, how_many: usize) -> String {
         match self {
             Language::De if how_many == 1 => format!("{who} sieht zu"),

@@ -85,6 +85,33 @@ device: string,
 device_key: PublicKey, device_sig: Signature, };
 
 /**
+ * What the link lets through.
+ */
+export type LinkState = "good" | "poor" | "offline";
+
+/**
+ * Payload of `link.state`, by whose link it is.
+ */
+export type LinkStatePayload = { 
+/**
+ * Server UTC at which it became so; the event itself may come much later.
+ */
+at_ms: number, state: LinkState, 
+/**
+ * Absent when it is good.
+ */
+why?: LinkTrouble, 
+/**
+ * What it carried then, as far as that was known.
+ */
+kbit?: number, };
+
+/**
+ * What is wrong with it.
+ */
+export type LinkTrouble = "slow" | "late" | "lossy" | "silent";
+
+/**
  * What is drawn.
  */
 export type Mark = { "shape": "stroke", points: Array<StrokePoint>, } | { "shape": "arrow", tail: PictureCoord, tip: PictureCoord, } | { "shape": "rectangle", a: PictureCoord, b: PictureCoord, } | { "shape": "ellipse", a: PictureCoord, b: PictureCoord, } | { "shape": "text", at: PictureCoord, text: string, } | { "shape": "step", at: PictureCoord, n: number, };

@@ -37,6 +37,9 @@ pub const INSTRUCTION: &str = "instruction";
 /// Payload: `ReceiptPayload`. Clear times are whole minutes.
 pub const RECEIPT: &str = "receipt";
 
+/// By the technician: how good the link to the server is, when that changes. Payload: `LinkStatePayload`.
+pub const LINK_STATE: &str = "link.state";
+
 /// By the archivist: recording began. Payload: `RecordingStarted`.
 pub const RECORDING_STARTED: &str = "recording.started";
 /// By the archivist: one media fragment. Payload: `SegmentPayload`; attachment: the fragment's sealed bytes.

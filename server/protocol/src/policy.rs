@@ -134,7 +134,7 @@ pub fn verb_of(event_kind: &str) -> Option<Verb> {
         kind::SESSION_ENDED => Verb::EndSession,
         kind::NOTICE_SHOWN | kind::CONSENT_RECORD | kind::CONSENT_CALL_ONLY | kind::CONSENT_REFUSED => Verb::Consent,
         kind::SNAPSHOT | kind::INSTRUCTION => Verb::Mark,
-        kind::RECEIPT => Verb::Acknowledge,
+        kind::RECEIPT | kind::LINK_STATE => Verb::Acknowledge,
         kind::RECORDING_STARTED | kind::SEGMENT | kind::GAP | kind::RECORDING_STOPPED => Verb::Record,
         kind::VIEWED => Verb::Replay,
         kind::EXPORTED => Verb::Export,

@@ -335,7 +335,7 @@ impl Socket {
 /// Does an event of this kind change who is in a session, or what was answered?
 fn is_of_session(fields: &AuthorFields) -> bool {
     fields.session.is_some()
-        && !matches!(fields.kind.as_str(), kind::SEGMENT | kind::GAP | kind::MESSAGE | kind::RECEIPT)
+        && !matches!(fields.kind.as_str(), kind::SEGMENT | kind::GAP | kind::MESSAGE | kind::RECEIPT | kind::LINK_STATE)
 }
 
 impl OpenCase {

@@ -207,7 +207,7 @@ impl CaseState {
                     Err(Code::NotRecording.into())
                 }
             }
-            // What follows a session may still arrive after its end: fragments, gaps, receipts, messages.
+            // What follows a session may still arrive after its end: fragments, gaps, receipts, states of links, messages.
             kind::SEGMENT | kind::GAP | kind::RECORDING_STOPPED if named.is_none() => Err(Code::NoSuchSession.into()),
             _ if fields.session.is_some() && named.is_none() => Err(Code::NoSuchSession.into()),
             _ => Ok(()),

@@ -10,6 +10,7 @@ import type {
   GapPayload,
   Instruction,
   JoinedPayload,
+  LinkStatePayload,
   Message,
   Outcome,
   ReceiptPayload,
@@ -99,6 +100,8 @@ export interface Moment {
   detail?: string;
   /** The instruction a receipt answers. */
   ref?: string;
+  /** What a link carried. */
+  kbit?: number;
 }
 
 export interface Segment {
@@ -121,6 +124,8 @@ export interface CaseView {
   snapshots: SnapshotState[];
   recordings: Recording[];
   gaps: { session?: string; body: GapPayload }[];
+  /** What people last said of their own links, by author. */
+  links: Record<string, { session?: string; body: LinkStatePayload }>;
   looks: Look[];
   outcomes: Record<string, { body: Outcome | null; author: string; at_ms: number }>;
   moments: Moment[];
@@ -140,6 +145,7 @@ export function newCaseView(id: string): CaseView {
     snapshots: [],
     recordings: [],
     gaps: [],
+    links: {},
     looks: [],
     outcomes: {},
     moments: [],
@@ -254,6 +260,15 @@ const APPLY: Record<string, Apply> = {
     moment.at_ms = body.at_ms;
     moment.detail = body.state;
     moment.ref = body.instruction;
+  },
+  [KIND.linkState]: (view, e, moment) => {
+    const body = e.payload as LinkStatePayload | undefined;
+    if (!body) return false;
+    view.links[e.author.author] = { body, ...(e.author.session ? { session: e.author.session } : {}) };
+    // An outage is told when it is over.
+    moment.at_ms = body.at_ms;
+    moment.detail = body.why ?? body.state;
+    if (body.kbit !== undefined) moment.kbit = body.kbit;
   },
   [KIND.recordingStarted]: (view, e, moment) => {
     const body = e.payload as RecordingStarted | undefined;

@@ -17,6 +17,7 @@ export const KIND = {
   snapshot: 'snapshot',
   instruction: 'instruction',
   receipt: 'receipt',
+  linkState: 'link.state',
   recordingStarted: 'recording.started',
   segment: 'segment',
   gap: 'gap',

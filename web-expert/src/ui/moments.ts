@@ -2,7 +2,7 @@
 
 import type { CaseView, Moment } from '../protocol/fold';
 import { KIND } from '../protocol/kind';
-import { words } from '../strings/index.svelte';
+import { number, words } from '../strings/index.svelte';
 
 export interface MomentText {
   title: string;
@@ -40,6 +40,10 @@ export function momentText(view: CaseView, m: Moment): MomentText {
     }
     case KIND.receipt:
       return { title: `${who}: ${receiptWord(m.detail)}`, detail: instructionWords(view, m.ref) };
+    case KIND.linkState: {
+      const say = w.links[m.detail as keyof typeof w.links];
+      return { title: say?.(who) ?? w.unknown(m.kind), detail: m.kbit === undefined ? '' : rateText(m.kbit) };
+    }
     case KIND.recordingStopped:
       return { title: w[KIND.recordingStopped], detail: w.stops[m.detail as keyof typeof w.stops] ?? '' };
     case KIND.gap:
@@ -54,6 +58,9 @@ export function momentText(view: CaseView, m: Moment): MomentText {
     }
   }
 }
+
+/** kbit/s as people read them. */
+export const rateText = (kbit: number): string => (kbit >= 1000 ? `${number(kbit / 1000, 1)} Mbit/s` : `${number(kbit)} kbit/s`);
 
 function outcome(result: string | undefined): string {
   const o = words().live.outcomes;
