@@ -484,7 +484,7 @@ impl Core {
         let sdp = self.pc.local_description().map_or(answer.sdp, |d| d.sdp);
         let fingerprint = sdp.lines().find_map(|l| l.trim().strip_prefix("a=fingerprint:")).unwrap();
         let sig = envelope::sign(&self.device_key, &fingerprint_text(self.session, fingerprint.trim()));
-        let _ = self.answers.send(RtcAnswer { rev: offer.rev, sdp, fingerprint_sig: Some(sig) });
+        let _ = self.answers.send(RtcAnswer { leg: offer.leg, rev: offer.rev, sdp, fingerprint_sig: Some(sig) });
     }
 
     fn send(&mut self, source: TrackSource, timestamp: u32, marker: bool, payload: Bytes) {

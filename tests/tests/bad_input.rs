@@ -305,8 +305,10 @@ async fn malformed_sdp_stun_and_rtp_do_not_disturb_a_running_call() {
     ] {
         let mark = third.live.mark();
         third.live.say(&ClientMessage::RtcJoin { case, session, publish: vec![] });
-        third.live.until("an offer", mark, |m| matches!(m, ServerMessage::RtcOffer { .. }).then_some(())).await;
-        let answer = RtcAnswer { rev, sdp, fingerprint_sig: None };
+        let offered =
+            |m: &ServerMessage| if let ServerMessage::RtcOffer { offer, .. } = m { Some(offer.leg) } else { None };
+        let leg = third.live.until("an offer", mark, offered).await;
+        let answer = RtcAnswer { leg, rev, sdp, fingerprint_sig: None };
         let (code, message) = refused(&third, &ClientMessage::RtcAnswer { session, answer }).await;
         assert_eq!(code, "media_refused", "{message}");
     }

@@ -233,6 +233,41 @@ async fn after_a_kill_of_the_server_the_glasses_come_back_by_themselves() {
     glasses.program.assert_no_panic();
 }
 
+/// Both sides give up their connection meanwhile, and what the server says of the old one comes late.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_server_that_stood_still_both_see_and_hear_each_other_again() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let world = World::seeded(65).await;
+    let glasses = world.started_glasses("helmet-1").await;
+    let mut call = Call::taken(&world, &glasses, Part::Talks).await;
+    call.both_say_yes(&glasses).await;
+    call.sees(PATIENCE).await;
+    for _ in 0..2 {
+        world.server.signal(libc::SIGSTOP);
+        tokio::time::sleep(secs(16)).await;
+        world.server.signal(libc::SIGCONT);
+        call.expert.reconnect().await;
+        call.expert.open(call.case, 0).await.unwrap();
+        call.expert.commit(call.case, Draft::of(kind::SESSION_JOINED).session(call.session)).await.unwrap();
+        call.leg = call.expert.connect_media(call.case, call.session, true).await;
+        call.sees(PATIENCE).await;
+        let before = glasses.heard().len();
+        eventually("the expert in the glasses' speaker", PATIENCE, async || {
+            call.leg.speak(700.0, secs(2)).await;
+            let heard = glasses.heard();
+            (tone(&heard[before.min(heard.len())..], 700.0) > 0.3).then_some(())
+        })
+        .await;
+        let heard = call.leg.packets(call.technician, TrackSource::Voice).len();
+        eventually("the technician's voice", PATIENCE, async || {
+            (call.leg.packets(call.technician, TrackSource::Voice).len() > heard + 50).then_some(())
+        })
+        .await;
+    }
+    glasses.program.assert_no_panic();
+    world.assert_no_panic();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn expert_gets_picture_back_after_five_second_wifi_gap() {
     let _alone = ONE_AT_A_TIME.lock().await;

@@ -160,10 +160,16 @@ impl App {
 
     async fn join_media(&mut self, session: SessionId) {
         let Some((case, _)) = self.case else { return };
-        if let Some(old) = self.media.take() {
-            old.close().await;
+        if !self.new_media(session).await {
+            return self.media_failed().await;
         }
-        self.media_generation += 1;
+        let publish = self.feed.lock().ok().and_then(|f| f.publisher().map(|p| p.infos())).unwrap_or_default();
+        self.send(ClientMessage::RtcJoin { case, session, publish });
+    }
+
+    /// A fresh connection in the place of the one there is. False: the machine has none to give.
+    async fn new_media(&mut self, session: SessionId) -> bool {
+        self.drop_media().await;
         let made = Media::new(
             session,
             &self.config.server.url,
@@ -174,13 +180,16 @@ impl App {
         );
         match made.await {
             Ok(media) => self.media = Some(media),
-            Err(e) => {
-                tracing::warn!("{e}");
-                return self.media_failed().await;
-            }
+            Err(e) => tracing::warn!("{e}"),
         }
-        let publish = self.feed.lock().ok().and_then(|f| f.publisher().map(|p| p.infos())).unwrap_or_default();
-        self.send(ClientMessage::RtcJoin { case, session, publish });
+        self.media.is_some()
+    }
+
+    async fn drop_media(&mut self) {
+        self.media_generation += 1;
+        if let Some(old) = self.media.take() {
+            old.close().await;
+        }
     }
 
     /// Rate and pace of the picture, and the voice's frames, follow the way to the server.
@@ -197,10 +206,7 @@ impl App {
     }
 
     pub(super) async fn leave_media(&mut self) {
-        self.media_generation += 1;
-        if let Some(media) = self.media.take() {
-            media.close().await;
-        }
+        self.drop_media().await;
         if let Ok(feed) = self.feed.lock()
             && let Some(publisher) = feed.publisher()
         {
@@ -209,6 +215,12 @@ impl App {
     }
 
     pub(super) async fn on_offer(&mut self, session: SessionId, offer: Offer) {
+        let ours = self.media.as_ref().filter(|m| m.session() == session);
+        // What was answered before was an offer for a leg that our last join has ended: it came late.
+        let of_another = ours.and_then(Media::leg).is_some_and(|leg| leg != offer.leg);
+        if of_another && !self.new_media(session).await {
+            return self.media_failed().await;
+        }
         let publisher = self.feed.lock().ok().and_then(|f| f.publisher().cloned());
         let Some((media, publisher)) = self.media.as_mut().filter(|m| m.session() == session).zip(publisher) else {
             return;

@@ -90,6 +90,8 @@ pub struct Media {
     session: SessionId,
     pc: Arc<dyn PeerConnection>,
     path: Path,
+    /// The server's name of the leg, since its first offer.
+    leg: Option<u32>,
     lanes_bound: bool,
     way_found: Arc<AtomicBool>,
     events: mpsc::Sender<(u64, MediaEvent)>,
@@ -216,11 +218,15 @@ impl Media {
                 }
             }
         });
-        Ok(Self { session, pc, path, lanes_bound: false, way_found, events, generation })
+        Ok(Self { session, pc, path, leg: None, lanes_bound: false, way_found, events, generation })
     }
 
     pub fn session(&self) -> SessionId {
         self.session
+    }
+
+    pub fn leg(&self) -> Option<u32> {
+        self.leg
     }
 
     /// What the way to the server carries.
@@ -235,6 +241,7 @@ impl Media {
         publisher: &Publisher,
         device_key: &ed25519_dalek::SigningKey,
     ) -> Result<RtcAnswer, GlassError> {
+        self.leg = Some(offer.leg);
         let description = RTCSessionDescription::offer(offer.sdp.clone()).map_err(broken)?;
         self.pc.set_remote_description(description).await.map_err(broken)?;
         let mut tracks = Vec::new();
@@ -254,7 +261,7 @@ impl Media {
         }
         let fingerprint = answer.sdp.lines().find_map(|l| l.strip_prefix("a=fingerprint:")).map(str::trim);
         let fingerprint_sig = fingerprint.map(|f| envelope::sign(device_key, &fingerprint_text(self.session, f)));
-        Ok(RtcAnswer { rev: offer.rev, sdp: answer.sdp, fingerprint_sig })
+        Ok(RtcAnswer { leg: offer.leg, rev: offer.rev, sdp: answer.sdp, fingerprint_sig })
     }
 
     /// Tries media over TCP as well, [`UDP_FIRST`] later and beside UDP, unless that has connected by then.

@@ -66,9 +66,8 @@ pub struct Archivist {
     cases: HashMap<CaseId, Live>,
     /// The sessions of the queue: what the server says is open.
     calls: HashMap<CaseId, SessionId>,
-    legs_said: mpsc::Sender<(CaseId, u64, leg::Said)>,
+    legs_said: mpsc::Sender<(CaseId, u32, leg::Said)>,
     recordings_told: mpsc::Sender<(CaseId, Told)>,
-    next_leg: u64,
     connected: bool,
     /// This program ends; recordings it leaves are found by the next start.
     ending: bool,
@@ -89,14 +88,15 @@ struct Live {
 struct Active {
     session: SessionId,
     recording: Recording,
-    leg: Option<(u64, mpsc::Sender<leg::Tell>)>,
+    /// The server's name of the leg, and the way to it.
+    leg: Option<(u32, mpsc::Sender<leg::Tell>)>,
     asked: Instant,
     closing: bool,
 }
 
 /// What comes back from legs and recordings.
 pub struct Inbox {
-    legs: mpsc::Receiver<(CaseId, u64, leg::Said)>,
+    legs: mpsc::Receiver<(CaseId, u32, leg::Said)>,
     recordings: mpsc::Receiver<(CaseId, Told)>,
     wanted: mpsc::Receiver<Wanted>,
 }
@@ -130,7 +130,6 @@ impl Archivist {
             calls: HashMap::new(),
             legs_said,
             recordings_told,
-            next_leg: 0,
             connected: false,
             ending: false,
         };
@@ -328,8 +327,6 @@ impl Archivist {
 
     async fn on_offer(&mut self, session: SessionId, offer: Offer) {
         let (key, said) = (self.keys.device_key(), self.legs_said.clone());
-        self.next_leg += 1;
-        let number = self.next_leg;
         let Some((id, active)) = self
             .cases
             .iter_mut()
@@ -337,10 +334,9 @@ impl Archivist {
         else {
             return;
         };
-        // The first offer belongs to a new connection.
-        if offer.rev > 1
-            && let Some((_, tell)) = &active.leg
-        {
+        // Another name belongs to a new connection.
+        let number = offer.leg;
+        if let Some((_, tell)) = active.leg.as_ref().filter(|(standing, _)| *standing == number) {
             if tell.try_send(leg::Tell::Offer(Box::new(offer))).is_err() {
                 active.leg = None;
             }
@@ -360,7 +356,7 @@ impl Archivist {
         }
     }
 
-    fn on_leg(&mut self, case: CaseId, number: u64, said: leg::Said) {
+    fn on_leg(&mut self, case: CaseId, number: u32, said: leg::Said) {
         let Some(active) = self.cases.get_mut(&case).and_then(|l| l.active.as_mut()) else { return };
         let session = active.session;
         match said {

@@ -299,7 +299,7 @@ impl Leg {
             .lines()
             .find_map(|l| l.trim().strip_prefix("a=fingerprint:"))
             .map(|f| envelope::sign(&self.device_key, &fingerprint_text(self.session, f.trim())));
-        Ok(RtcAnswer { rev: offer.rev, sdp, fingerprint_sig })
+        Ok(RtcAnswer { leg: offer.leg, rev: offer.rev, sdp, fingerprint_sig })
     }
 
     fn ask_key_frame(&mut self, track: TrackId) {

@@ -256,7 +256,10 @@ async fn the_times_of_a_voice_from_chromium_fit_its_sender_reports() {
     let sdp = chromium.evaluate(ask).await.as_str().unwrap().to_owned();
     let print = sdp.lines().find_map(|l| l.trim().strip_prefix("a=fingerprint:")).unwrap().to_owned();
     let fingerprint_sig = Some(sign(&expert.device_key, &fingerprint_text(session, &print)));
-    expert.say(ClientMessage::RtcAnswer { session, answer: RtcAnswer { rev: offer.rev, sdp, fingerprint_sig } });
+    expert.say(ClientMessage::RtcAnswer {
+        session,
+        answer: RtcAnswer { leg: offer.leg, rev: offer.rev, sdp, fingerprint_sig },
+    });
 
     glasses.wait_for(kind::RECORDING_STARTED, 1).await;
     tokio::time::sleep(Duration::from_secs(SPEAKS)).await;

@@ -46,6 +46,10 @@ owner: Pseudonym, info: TrackInfo, };
  */
 export type Offer = { 
 /**
+ * Names the connection that it is for, by chance: after another `rtc_join` offers may still come of the one that was given up.
+ */
+leg: number, 
+/**
  * Rises with each offer on a leg; the answer repeats it.
  */
 rev: number, sdp: string, 
@@ -65,7 +69,11 @@ ice_servers?: Array<IceServer>, };
 /**
  * The client's answer.
  */
-export type RtcAnswer = { rev: number, sdp: string, 
+export type RtcAnswer = { 
+/**
+ * As in the offer. An answer for another connection than the one that stands is passed over.
+ */
+leg: number, rev: number, sdp: string, 
 /**
  * Devices: signature by the device key over "lotse-dtls-v1 <session> <a=fingerprint value>".
  */

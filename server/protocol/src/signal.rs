@@ -96,6 +96,9 @@ pub struct IceServer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[ts(export, export_to = "signal.ts")]
 pub struct Offer {
+    /// Names the connection that it is for, by chance: after another `rtc_join` offers may still come of the one that was given up.
+    #[serde(default)]
+    pub leg: u32,
     /// Rises with each offer on a leg; the answer repeats it.
     pub rev: u32,
     pub sdp: String,
@@ -113,6 +116,8 @@ pub struct Offer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[ts(export, export_to = "signal.ts")]
 pub struct RtcAnswer {
+    /// As in the offer. An answer for another connection than the one that stands is passed over.
+    pub leg: u32,
     pub rev: u32,
     pub sdp: String,
     /// Devices: signature by the device key over "lotse-dtls-v1 <session> <a=fingerprint value>".

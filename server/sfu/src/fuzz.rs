@@ -65,8 +65,8 @@ pub fn answer(sdp: &str) {
         assert!(lines.len() <= mids.len());
     }
     let Some(mut world) = World::new(1) else { return };
-    let rev = world.offers.first().map_or(0, |(_, offer)| offer.rev);
-    world.answer(0, RtcAnswer { rev, sdp: sdp.to_owned(), fingerprint_sig: None });
+    let (leg, rev) = world.offers.first().map_or((0, 0), |(_, offer)| (offer.leg, offer.rev));
+    world.answer(0, RtcAnswer { leg, rev, sdp: sdp.to_owned(), fingerprint_sig: None });
     world.turn();
 }
 
@@ -251,7 +251,7 @@ impl World {
         let open = self.offers.iter().find(|(known, _)| *known == who(leg)).map(|(_, offer)| offer.clone());
         if let Some(offer) = open {
             let sdp = agree(&offer.sdp, 1_000 * (u32::from(leg) + 1));
-            self.answer(leg, RtcAnswer { rev: offer.rev, sdp, fingerprint_sig: None });
+            self.answer(leg, RtcAnswer { leg: offer.leg, rev: offer.rev, sdp, fingerprint_sig: None });
         }
         let Some((crypto, _)) = shared() else { return };
         let master = MasterKey { key: SecretVec::new(vec![7; 16]), salt: SecretVec::new(vec![9; SALT]) };
@@ -314,8 +314,9 @@ impl World {
             }
             Step::Answer { leg, sdp: "" } => self.settle(leg),
             Step::Answer { leg, sdp } => {
-                let rev = self.offers.iter().find(|(known, _)| *known == who(leg)).map_or(0, |(_, offer)| offer.rev);
-                self.answer(leg, RtcAnswer { rev, sdp: sdp.to_owned(), fingerprint_sig: None });
+                let open = self.offers.iter().find(|(known, _)| *known == who(leg));
+                let (name, rev) = open.map_or((0, 0), |(_, offer)| (offer.leg, offer.rev));
+                self.answer(leg, RtcAnswer { leg: name, rev, sdp: sdp.to_owned(), fingerprint_sig: None });
             }
             Step::Later { ms } => self.now += Duration::from_millis(ms.into()),
         }

@@ -67,6 +67,8 @@ pub(crate) struct Due {
 pub(crate) struct Leg {
     /// Never used twice in a worker, unlike the place of a leg.
     pub(crate) serial: u64,
+    /// Its name in offers and answers.
+    name: u32,
     /// The room's place in the worker.
     pub(crate) room: usize,
     pub(crate) who: Pseudonym,
@@ -122,6 +124,11 @@ pub(crate) struct Answered {
     pub(crate) started: Vec<usize>,
 }
 
+/// Did this line carry that track last?
+fn carried(line: &Downlink, want: &Assignment) -> bool {
+    line.last.as_ref().is_some_and(|last| last.owner == want.owner && last.info.track == want.info.track)
+}
+
 impl Leg {
     pub(crate) fn new(
         engine: &Engine,
@@ -171,6 +178,7 @@ impl Leg {
     ) -> Self {
         Self {
             serial,
+            name: rand::random(),
             room,
             who,
             kind,
@@ -269,7 +277,14 @@ impl Leg {
             sdp.lines().filter_map(|line| line.strip_prefix("a=mid:")).map(|mid| mid.trim().to_owned()).collect();
         self.rev += 1;
         (self.stale, self.offer_open) = (false, true);
-        let mut offer = Offer { rev: self.rev, sdp, uplink: Vec::new(), downlink: Vec::new(), ice_servers: Vec::new() };
+        let mut offer = Offer {
+            leg: self.name,
+            rev: self.rev,
+            sdp,
+            uplink: Vec::new(),
+            downlink: Vec::new(),
+            ice_servers: Vec::new(),
+        };
         for uplink in &self.uplinks {
             let mid = mid(&mut self.connection, uplink.transceiver);
             offer.uplink.push(Line { mid, owner: self.who, info: uplink.info.clone() });
@@ -290,11 +305,10 @@ impl Leg {
                 continue;
             }
             let fits = |line: &Downlink| {
-                line.assigned.is_none()
-                    && line.codec == want.info.codec
-                    && (line.idle || line.last.as_ref() == Some(&want))
+                line.assigned.is_none() && line.codec == want.info.codec && (line.idle || carried(line, &want))
             };
-            let same = self.downlinks.iter().position(|line| fits(line) && line.last.as_ref() == Some(&want));
+            // A track that was announced again with other figures goes on where it was: browsers take no offer that names it on two lines.
+            let same = self.downlinks.iter().position(|line| fits(line) && carried(line, &want));
             let at = same.or_else(|| self.downlinks.iter().position(fits));
             let track = want.info.track.to_string();
             let at = match at {
@@ -356,6 +370,10 @@ impl Leg {
 
     /// Takes the client's answer to the open offer.
     pub(crate) fn answer(&mut self, now: Instant, answer: RtcAnswer) -> Result<Answered, SfuError> {
+        if answer.leg != self.name {
+            tracing::debug!(who = %self.who, "an answer for a connection that was given up");
+            return Ok(Answered::default());
+        }
         if !self.offer_open || answer.rev != self.rev {
             return Err(SfuError::StaleAnswer { answered: answer.rev, open: self.rev });
         }

@@ -430,17 +430,19 @@ async fn bad_announcements_and_answers_are_refused_with_a_remedy() {
     let refused =
         world.sfu.join(room, who, LegKind::Person, vec![main.clone(), main.clone()]).await.expect_err("twice");
     assert!(matches!(refused, SfuError::BadTracks { .. }));
-    let answer = |rev, sdp: &str| RtcAnswer { rev, sdp: sdp.into(), fingerprint_sig: None };
-    let refused = world.sfu.answer(room, who, answer(1, "v=0")).await.expect_err("nobody joined");
+    let answer = |leg, rev, sdp: &str| RtcAnswer { leg, rev, sdp: sdp.into(), fingerprint_sig: None };
+    let refused = world.sfu.answer(room, who, answer(1, 1, "v=0")).await.expect_err("nobody joined");
     assert!(matches!(refused, SfuError::NoRoom(_) | SfuError::NoLeg(_)));
 
     world.sfu.join(room, who, LegKind::Person, vec![main.clone()]).await.expect("joined");
-    assert!(matches!(
-        world.sfu.answer(room, who, answer(9, "v=0")).await,
-        Err(SfuError::StaleAnswer { answered: 9, open: 1 })
-    ));
     world.until("an offer", |w| w.seen.iter().any(|e| matches!(e, SfuEvent::Offer { .. }))).await;
     let Some(SfuEvent::Offer { offer, .. }) = world.seen.last().cloned() else { panic!("an offer") };
+    assert!(matches!(
+        world.sfu.answer(room, who, answer(offer.leg, 9, "v=0")).await,
+        Err(SfuError::StaleAnswer { answered: 9, open: 1 })
+    ));
+    let of_another = answer(offer.leg.wrapping_add(1), offer.rev, "v=0");
+    world.sfu.answer(room, who, of_another).await.expect("passed over: its connection was given up");
     let mut client = Client::new().await;
     let good = client.answer(&offer).await;
     let mut rng = StdRng::seed_from_u64(8);
@@ -455,7 +457,7 @@ async fn bad_announcements_and_answers_are_refused_with_a_remedy() {
             bytes.truncate(rng.random_range(0..bytes.len()));
         }
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        match world.sfu.answer(room, who, answer(offer.rev, &text)).await {
+        match world.sfu.answer(room, who, answer(offer.leg, offer.rev, &text)).await {
             Ok(()) => taken += 1,
             Err(SfuError::BadAnswer { why }) => assert!(!why.is_empty()),
             // A damaged answer that still made sense was taken before.

@@ -174,7 +174,7 @@ impl Media {
                     }
                     MediaAsk::Answer(answer) => {
                         if let Some(leg) = self.leg(session, who)
-                            && leg.offer.as_ref().is_some_and(|o| o.rev <= answer.rev)
+                            && leg.offer.as_ref().is_some_and(|o| o.leg == answer.leg && o.rev <= answer.rev)
                         {
                             leg.offer = None;
                         }

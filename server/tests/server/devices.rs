@@ -122,7 +122,7 @@ async fn a_devices_answer_must_carry_its_signature_over_the_dtls_fingerprint() {
     let sdp = format!("v=0\r\na=fingerprint:{print}\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\n");
     let answer = |sdp: &str, fingerprint_sig| ClientMessage::RtcAnswer {
         session,
-        answer: RtcAnswer { rev: 1, sdp: sdp.into(), fingerprint_sig },
+        answer: RtcAnswer { leg: 1, rev: 1, sdp: sdp.into(), fingerprint_sig },
     };
     let good = envelope::sign(key, &fingerprint_text(session, print));
     let other_session = envelope::sign(key, &fingerprint_text(SessionId(Uuid::new_v4()), print));

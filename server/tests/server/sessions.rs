@@ -204,11 +204,11 @@ async fn who_is_present_gets_an_offer_and_who_is_not_gets_a_reason() {
     // An answer that is none: the reason comes, the socket and the leg stay.
     let (elive, _) = &mut scene.expert;
     elive.say(&ClientMessage::RtcJoin { case, session, publish: vec![] }).await;
-    elive.until(|m| matches!(m, ServerMessage::RtcOffer { .. }).then_some(())).await;
+    let leg = elive.until(|m| if let ServerMessage::RtcOffer { offer, .. } = m { Some(offer.leg) } else { None }).await;
     elive
         .say(&ClientMessage::RtcAnswer {
             session,
-            answer: RtcAnswer { rev: 1, sdp: "nonsense".into(), fingerprint_sig: None },
+            answer: RtcAnswer { leg, rev: 1, sdp: "nonsense".into(), fingerprint_sig: None },
         })
         .await;
     assert_eq!(elive.refused().await.code, "media_refused");

@@ -168,7 +168,7 @@ fn mask(answer: Option<(StatusCode, String)>, digest: &Digest) -> (StatusCode, S
 /// Every message there is, about this case and session.
 fn messages(case: CaseId, session: SessionId) -> Vec<ClientMessage> {
     let item = ItemRef { digest: Digest::of(ITEM), key: None, bytes: None };
-    let answer = RtcAnswer { rev: 1, sdp: "v=0".into(), fingerprint_sig: None };
+    let answer = RtcAnswer { leg: 1, rev: 1, sdp: "v=0".into(), fingerprint_sig: None };
     let all = vec![
         ClientMessage::Hello { language: "en".into() },
         ClientMessage::Ping { t0_us: 1 },

@@ -76,6 +76,8 @@ export class RtcSession {
   #own: TrackInfo[] = [];
   #allowed = true;
   #attempt = 0;
+  /** The server's name of the leg whose offer was taken last. */
+  #leg = 0;
   #timers: number[] = [];
   #watchdog = 0;
   #fading = new Map<string, number>();
@@ -252,6 +254,13 @@ export class RtcSession {
 
   async #answer(offer: Offer): Promise<void> {
     if (!this.#wanted) return;
+    // What was answered before was an offer for a leg that our last join has ended: it came late.
+    if (this.#pc && offer.leg !== this.#leg) {
+      this.#drop();
+      this.state = 'joining';
+      this.#watch();
+    }
+    this.#leg = offer.leg;
     const pc = this.#pc ?? this.#connection(offer.ice_servers ?? []);
     for (const line of [...offer.uplink, ...offer.downlink]) this.#lines.set(line.mid, line);
     await pc.setRemoteDescription({ type: 'offer', sdp: offer.sdp });
@@ -271,7 +280,7 @@ export class RtcSession {
     await pc.setLocalDescription(await pc.createAnswer());
     if (pc !== this.#pc) return;
     const sdp = pc.localDescription?.sdp ?? '';
-    this.link.send({ type: 'rtc_answer', session: this.session, answer: { rev: offer.rev, sdp } });
+    this.link.send({ type: 'rtc_answer', session: this.session, answer: { leg: offer.leg, rev: offer.rev, sdp } });
     this.#onAnswered();
     this.#showDownlinks(offer);
     if (this.camera) await this.#keepResolution(pc);

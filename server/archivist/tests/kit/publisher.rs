@@ -148,7 +148,7 @@ impl Publisher {
         self.connection.set_local_description(answer.clone()).await.unwrap();
         let print = answer.sdp.lines().find_map(|l| l.trim().strip_prefix("a=fingerprint:")).unwrap();
         let sig = lotse_protocol::envelope::sign(&peer.device_key, &fingerprint_text(session, print));
-        RtcAnswer { rev: offer.rev, sdp: answer.sdp, fingerprint_sig: Some(sig) }
+        RtcAnswer { leg: offer.leg, rev: offer.rev, sdp: answer.sdp, fingerprint_sig: Some(sig) }
     }
 
     /// Sends packets of track `at` at their times, with a sender report each second. Returns at the end.

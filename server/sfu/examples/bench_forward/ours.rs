@@ -52,7 +52,7 @@ pub(crate) async fn run(plan: &Plan) -> Value {
                 let number = who.0.as_u128() as u32;
                 loader.tell(&Order::Answer { who: number, sdp: offer.sdp }).await;
                 let (_, sdp) = loader.sdp().await;
-                let answer = RtcAnswer { rev: offer.rev, sdp, fingerprint_sig: None };
+                let answer = RtcAnswer { leg: offer.leg, rev: offer.rev, sdp, fingerprint_sig: None };
                 sfu.answer(room, who, answer).await.expect("taken");
             }
             Ok(Some(SfuEvent::Connected { .. })) => connected += 1,

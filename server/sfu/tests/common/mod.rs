@@ -262,7 +262,7 @@ impl Client {
                 self.pc.add_ice_candidate(init).await.expect("a candidate");
             }
         }
-        RtcAnswer { rev: offer.rev, sdp: answer.sdp, fingerprint_sig: None }
+        RtcAnswer { leg: offer.leg, rev: offer.rev, sdp: answer.sdp, fingerprint_sig: None }
     }
 
     /// Answers a later offer; the own tracks stay as they are.
@@ -271,7 +271,7 @@ impl Client {
         self.pc.set_remote_description(description).await.expect("remote description");
         let answer = self.pc.create_answer(None).await.expect("an answer");
         self.pc.set_local_description(answer.clone()).await.expect("local description");
-        RtcAnswer { rev: offer.rev, sdp: answer.sdp, fingerprint_sig: None }
+        RtcAnswer { leg: offer.leg, rev: offer.rev, sdp: answer.sdp, fingerprint_sig: None }
     }
 
     async fn attach(&mut self, info: &TrackInfo) {

@@ -43,6 +43,7 @@ pub(crate) fn offer(data: &[u8]) {
     let offer = serde_json::from_slice::<Offer>(first)
         .map(|lines| Offer { sdp: text.clone().into_owned(), ..lines })
         .unwrap_or(Offer {
+            leg: 1,
             rev: 1,
             sdp: text.clone().into_owned(),
             uplink: vec![],

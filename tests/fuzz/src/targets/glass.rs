@@ -28,7 +28,7 @@ pub(crate) fn offer(data: &[u8]) {
     let sdp = String::from_utf8_lossy(rest).into_owned();
     let offer = serde_json::from_slice::<Offer>(first)
         .map(|lines| Offer { sdp: sdp.clone(), ..lines })
-        .unwrap_or(Offer { rev: 1, sdp, uplink: vec![], downlink: vec![], ice_servers: vec![] });
+        .unwrap_or(Offer { leg: 1, rev: 1, sdp, uplink: vec![], downlink: vec![], ice_servers: vec![] });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let (events, _told) = mpsc::channel(64);
