@@ -28,7 +28,7 @@ pub struct Report {
     pub case_number: Option<String>,
     pub session: Option<String>,
     pub instruction: Option<EventId>,
-    /// "off", "starting", "on".
+    /// "off", "starting", "on", "paused".
     pub recording: &'static str,
     pub recording_since_ms: Option<i64>,
     /// "connecting", "good", "poor", "lost".
@@ -118,6 +118,7 @@ impl Report {
         let (recording, recording_since_ms) = match view.status.recording {
             Recording::Off => ("off", None),
             Recording::Starting => ("starting", None),
+            Recording::Paused => ("paused", None),
             Recording::On { since_ms } => ("on", Some(since_ms)),
         };
         let offered = |c: &crate::core::view::Command| Offered {

@@ -34,6 +34,8 @@ pub enum Recording {
     On {
         since_ms: i64,
     },
+    /// It runs, but nothing of the wearer reaches it.
+    Paused,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,7 +192,8 @@ impl Core {
         let allowed = reached && self.open_session().is_some_and(|s| s.may_record());
         let recording = match self.recording_since_ms {
             // A lost archivist cannot say that it stopped; without it nothing is kept.
-            Some(since_ms) if allowed => Recording::On { since_ms },
+            Some(since_ms) if allowed && self.media => Recording::On { since_ms },
+            Some(_) if allowed => Recording::Paused,
             _ if allowed => Recording::Starting,
             _ => Recording::Off,
         };

@@ -195,7 +195,12 @@ pub fn scenes(l: Language, background: Option<&Rgba>) -> Vec<(&'static str, Scen
         ),
         (
             "live-trouble",
-            Status { private: true, recording: Recording::Off, link: Link::Poor(LinkTrouble::Lossy), ..live.clone() },
+            Status {
+                private: true,
+                recording: Recording::Paused,
+                link: Link::Poor(LinkTrouble::Lossy),
+                ..live.clone()
+            },
             Screen::Live { devices: vec![Device::Camera, Device::Speaker], media: false },
             vec![],
             None,

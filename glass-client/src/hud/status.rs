@@ -88,6 +88,7 @@ fn parts(scene: &Scene) -> Vec<Part> {
             Part { ink: Ink::Bold, ..part(Sign::Dot(true), format!("REC {}", span(scene.now_ms - since_ms)), RED) }
         }
         Recording::Starting => part(Sign::Dot(false), l.t("Aufnahme beginnt", "Recording starts").into(), RED),
+        Recording::Paused => part(Sign::Dot(false), l.t("Aufnahme pausiert", "Recording paused").into(), YELLOW),
         Recording::Off => part(Sign::Dot(false), l.t("Keine Aufnahme", "No recording").into(), WHITE),
     };
     let link = match s.link {

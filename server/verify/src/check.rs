@@ -10,6 +10,7 @@ use std::{
     io::{self, BufReader, Read, Seek, SeekFrom},
 };
 
+use lotse_payload::recording::GapPayload;
 use lotse_protocol::{
     chain::{self, Head, SignedHead},
     envelope,
@@ -122,6 +123,7 @@ impl<F: Read + Seek> Check<F> {
         }
         self.end(at)?;
         self.vouchers(&reader, &opened, &manifest);
+        self.gaps(&reader, &opened);
         Ok(())
     }
 
@@ -352,7 +354,7 @@ impl<F: Read + Seek> Check<F> {
             return Ok(self.raw(at, &file.name, file.size, &mut |_| {})?.is_some());
         };
         let mut again = Resealed::new(*key, chunks);
-        let wanted = log.vouchers.contains_key(&digest);
+        let wanted = log.vouchers.contains_key(&digest) || log.gaps.contains(&digest);
         let mut plain = Vec::new();
         let hash = self.raw(at, &file.name, file.size, &mut |piece| {
             again.take(piece);
@@ -410,6 +412,16 @@ impl<F: Read + Seek> Check<F> {
         // With a payload missing or changed (reported above, or erased) it may be that one.
         if !archivist_known && !unseen && !log.is_broken() {
             self.wrong(bundle::SIGNATURE, Trouble::ArchivistUnknown);
+        }
+    }
+
+    /// What the archivist itself says is missing: no forgery, and yet who judges the recording should know.
+    fn gaps(&mut self, log: &LogReader, opened: &BTreeMap<Digest, Vec<u8>>) {
+        for gap in log.gaps.iter().filter_map(|digest| opened.get(digest)) {
+            if let Ok(gap) = serde_json::from_slice::<GapPayload>(gap) {
+                self.report.gaps += 1;
+                self.report.missing_us += u64::try_from(gap.to_us.saturating_sub(gap.from_us)).unwrap_or(0);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 //! Owns: one line at a time; of each event only its hash, the items it names and, of `joined`, who must be vouched for.
 //! Never: goes on with the chain after it broke; it still reads names then, so that items find their event.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lotse_payload::case_card::{JoinedPayload, binding_text};
 use lotse_protocol::{
@@ -30,6 +30,8 @@ pub(crate) struct LogReader {
     pub(crate) items: BTreeMap<Digest, EventNote>,
     /// By payload of `joined`.
     pub(crate) vouchers: BTreeMap<Digest, Vouched>,
+    /// Payloads that declare media missing.
+    pub(crate) gaps: BTreeSet<Digest>,
     pub(crate) troubles: Vec<(Option<EventNote>, Trouble)>,
     pub(crate) number: Option<String>,
     pub(crate) from_ms: Option<i64>,
@@ -69,6 +71,7 @@ impl LogReader {
             hashes: Vec::new(),
             items: BTreeMap::new(),
             vouchers: BTreeMap::new(),
+            gaps: BTreeSet::new(),
             troubles: Vec::new(),
             number: None,
             from_ms: None,
@@ -171,6 +174,9 @@ impl LogReader {
         self.to_ms = Some(author.captured_at_ms);
         if author.kind == kind::OPENED && self.number.is_none() {
             self.number = author.clear::<Opened>().ok().map(|o| o.number);
+        }
+        if author.kind == kind::GAP {
+            self.gaps.extend(author.item);
         }
         if author.kind == kind::JOINED
             && let (Some(digest), Ok(joined)) = (author.item, author.clear::<Joined>())

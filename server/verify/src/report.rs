@@ -61,6 +61,9 @@ pub struct Report {
     pub item_bytes: u64,
     /// Items the log names and the bundle does not hold.
     pub absent: Vec<Digest>,
+    /// Gaps that the archivist declared, and their lengths together; each picture and voice counts by itself.
+    pub gaps: u64,
+    pub missing_us: u64,
     pub server: Option<Digest>,
     pub archivist: Option<Digest>,
     /// Was a fingerprint given, and is it the server's?
@@ -95,7 +98,7 @@ impl Report {
         json!({
             "verdict": self.verdict(), "case": self.case, "number": self.number, "events": self.events,
             "from": self.from_ms.map(utc), "to": self.to_ms.map(utc), "items": self.items,
-            "item_bytes": self.item_bytes, "absent": self.absent, "server": self.server,
+            "item_bytes": self.item_bytes, "absent": self.absent, "gaps": self.gaps, "missing_us": self.missing_us, "server": self.server,
             "archivist": self.archivist, "heads": self.heads, "findings": findings,
         })
     }
@@ -113,8 +116,8 @@ impl Report {
                 "IN SICH STIMMIG: jedes Byte stimmt mit dem Protokoll überein. Wessen Protokoll es ist, prüft --org-key mit dem Fingerabdruck, den Ihr Server beim Start ausgibt.",
             ),
             Verdict::Changed => say(
-                "NOT AS IT WAS: something below was changed, cut or added.",
-                "NICHT UNVERÄNDERT: etwas wurde verändert, gekürzt oder hinzugefügt.",
+                "NOT AS IT SHOULD BE: what is wrong stands below.",
+                "NICHT, WIE ES SEIN SOLL: was nicht stimmt, steht unten.",
             ),
         };
         let _ = writeln!(out, "{verdict}\n");
@@ -134,6 +137,14 @@ impl Report {
         if !self.absent.is_empty() {
             line(say("Absent", "Fehlend"), format!("{}", self.absent.len()));
         }
+        if self.gaps > 0 {
+            let seconds = self.missing_us as f64 / 1e6;
+            let words = say(
+                "s of single pictures or voices are declared missing",
+                "s einzelner Bilder oder Stimmen fehlen laut Protokoll",
+            );
+            line(say("Gaps", "Lücken"), format!("{}, {seconds:.1} {words}", self.gaps));
+        }
         if let Some(server) = self.server {
             line("Server", server.to_string());
         }
@@ -144,10 +155,9 @@ impl Report {
             line(say("Heads", "Stände"), format!("{} {}", self.heads, say("agree", "stimmen überein")));
         }
         for finding in &self.findings {
-            let _ = write!(out, "\n  ✗ ");
-            if !finding.file.is_empty() {
-                let _ = write!(out, "{}", finding.file);
-            }
+            let file =
+                if finding.file.is_empty() { say("the whole bundle", "das ganze Bündel") } else { &finding.file };
+            let _ = write!(out, "\n  ✗ {file}");
             if let Some(event) = &finding.event {
                 let kind = if event.kind.is_empty() { String::new() } else { format!(" {}", event.kind) };
                 let at =

@@ -41,6 +41,7 @@ fn an_untouched_bundle_is_consistent_and_with_the_right_key_authentic() {
     assert_eq!(report.events, case.events.len() as u64);
     assert_eq!(report.items, case.items.len() as u64);
     assert!(report.absent.is_empty());
+    assert_eq!((report.gaps, report.missing_us), (1, 20_000_000), "what the archivist declared missing");
     assert_eq!(report.number, "2026-0001");
 
     let report = with(&bytes, Options { server: Some(case.server_fingerprint), heads: given(&case.head()) });
