@@ -100,6 +100,8 @@ export interface Moment {
   detail?: string;
   /** The instruction a receipt answers. */
   ref?: string;
+  /** How long a gap is. */
+  lasts_ms?: number;
   /** What a link carried. */
   kbit?: number;
 }
@@ -299,6 +301,7 @@ const APPLY: Record<string, Apply> = {
     if (!body) return;
     view.gaps.push({ body, ...(e.author.session ? { session: e.author.session } : {}) });
     moment.at_ms = body.from_us / 1000;
+    moment.lasts_ms = (body.to_us - body.from_us) / 1000;
     moment.detail = body.why;
     moment.about = body.owner;
   },

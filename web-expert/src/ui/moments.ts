@@ -2,7 +2,7 @@
 
 import type { CaseView, Moment } from '../protocol/fold';
 import { KIND } from '../protocol/kind';
-import { number, words } from '../strings/index.svelte';
+import { duration, number, words } from '../strings/index.svelte';
 
 export interface MomentText {
   title: string;
@@ -28,8 +28,10 @@ export function momentText(view: CaseView, m: Moment): MomentText {
       return { title: w[KIND.gatewayJoined](nameOf(view, m.about)), detail: '' };
     case KIND.sessionLeft:
       return { title: (m.detail === 'lost' ? w.lost : w.left)(nameOf(view, m.about)), detail: '' };
-    case KIND.sessionEnded:
-      return { title: w['session.ended'], detail: outcome(m.detail) };
+    case KIND.sessionEnded: {
+      const note = m.session ? view.outcomes[m.session]?.body?.note : '';
+      return { title: w['session.ended'], detail: [outcome(m.detail), note].filter(Boolean).join(' · ') };
+    }
     case KIND.message: {
       const line = view.chat.find((c) => c.id === m.id);
       return { title: who, detail: line?.file ? line.file.name : (line?.text ?? '') };
@@ -47,7 +49,7 @@ export function momentText(view: CaseView, m: Moment): MomentText {
     case KIND.recordingStopped:
       return { title: w[KIND.recordingStopped], detail: w.stops[m.detail as keyof typeof w.stops] ?? '' };
     case KIND.gap:
-      return { title: w.gap(nameOf(view, m.about)), detail: t.replay.gaps[m.detail as keyof typeof t.replay.gaps] ?? '' };
+      return { title: w.gap(nameOf(view, m.about)), detail: [t.replay.gaps[m.detail as keyof typeof t.replay.gaps], m.lasts_ms && lengthText(m.lasts_ms)].filter(Boolean).join(' · ') };
     case KIND.viewed:
     case KIND.exported:
       return { title: w[m.kind](who), detail: m.detail ?? '' };
@@ -58,6 +60,9 @@ export function momentText(view: CaseView, m: Moment): MomentText {
     }
   }
 }
+
+/** Short stretches in seconds with a tenth. */
+const lengthText = (ms: number): string => (ms < 60_000 ? `${number(ms / 1000, 1)} s` : duration(ms));
 
 /** kbit/s as people read them. */
 export const rateText = (kbit: number): string => (kbit >= 1000 ? `${number(kbit / 1000, 1)} Mbit/s` : `${number(kbit)} kbit/s`);
