@@ -42,8 +42,11 @@ const RARE_KEY_FRAME_NS: u64 = 10_000_000_000;
 const KEY_FRAMES_FROM: u32 = 1_000_000;
 /// What a picture may come early and is still taken, at a pace: half the time between two of a camera, about.
 const EARLY_NS: u64 = 12_000_000;
-/// Requests for key frames closer together than this are one.
+/// Requests for key frames closer together than this are one: three tenths of a second, or as long as a narrow link takes to carry one.
 const KEY_FRAME_PAUSE_NS: u64 = 300_000_000;
+const LONGEST_KEY_FRAME_PAUSE_NS: u64 = 3_000_000_000;
+/// Bits of a key frame at a low rate: some 25 kB.
+const KEY_FRAME_BITS: u64 = 200_000;
 /// So many pictures in and none out, for so long: the encoder hangs. Software on a machine with all its hands full was seen to hold
 /// pictures for 4.7 s, and a source that was held up itself gives many at once.
 const UNANSWERED: u64 = 150;
@@ -104,6 +107,7 @@ pub struct Encoder {
     /// Least time between two pictures.
     period_ns: AtomicU64,
     key_period_ns: AtomicU64,
+    key_pause_ns: AtomicU64,
     last_pushed_ns: AtomicU64,
     key_wanted: AtomicBool,
     pushed: AtomicU64,
@@ -220,6 +224,7 @@ impl Encoder {
             rate,
             period_ns: (if size == Size::Main { 0 } else { PREVIEW_PERIOD_NS }).into(),
             key_period_ns: KEY_FRAME_NS.into(),
+            key_pause_ns: KEY_FRAME_PAUSE_NS.into(),
             last_pushed_ns: AtomicU64::new(0),
             key_wanted: false.into(),
             pushed: AtomicU64::new(0),
@@ -281,6 +286,9 @@ impl Encoder {
         self.period_ns.store(every_ns.saturating_sub(EARLY_NS), Ordering::Relaxed);
         let keys_ns = if rate.bps < KEY_FRAMES_FROM { RARE_KEY_FRAME_NS } else { KEY_FRAME_NS };
         self.key_period_ns.store(keys_ns, Ordering::Relaxed);
+        let carried_ns = KEY_FRAME_BITS * 1_000_000_000 / u64::from(rate.bps.max(1));
+        let pause_ns = carried_ns.clamp(KEY_FRAME_PAUSE_NS, LONGEST_KEY_FRAME_PAUSE_NS);
+        self.key_pause_ns.store(pause_ns, Ordering::Relaxed);
     }
 
     /// Is it time for this picture?
@@ -297,7 +305,8 @@ impl Encoder {
         }
         self.last_pushed_ns.store(frame.capture_ns, Ordering::Relaxed);
         let since_key = frame.capture_ns.saturating_sub(self.seen.last_key_ns.load(Ordering::Relaxed));
-        let wanted = since_key > KEY_FRAME_PAUSE_NS && self.key_wanted.swap(false, Ordering::Relaxed);
+        let wanted =
+            since_key > self.key_pause_ns.load(Ordering::Relaxed) && self.key_wanted.swap(false, Ordering::Relaxed);
         if wanted || (since_key > self.key_period_ns.load(Ordering::Relaxed) && self.pushed.load(Ordering::Relaxed) > 0)
         {
             self.seen.last_key_ns.store(frame.capture_ns, Ordering::Relaxed);

@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use lotse_interceptor::{Estimator, Path, RTCP_TAP_SLOT, RTX_DECAP_SLOT, RtcpTap, RtxDecap};
+use lotse_interceptor::{
+    Estimator, Path, REPAIR_GATE_SLOT, RTCP_TAP_SLOT, RTX_DECAP_SLOT, RepairGate, RtcpTap, RtxDecap,
+};
 use lotse_payload::pointer::PointerMessage;
 use lotse_protocol::{
     envelope,
@@ -164,6 +166,7 @@ impl Media {
         let registry = Registry::new()
             .with(Slot::CongestionControl, feedback)
             .with(Slot::TwccSender, TwccSenderBuilder::new().build())
+            .with(REPAIR_GATE_SLOT, RepairGate::new(path.clone()))
             .with(Slot::NackResponder, NackResponderBuilder::new().with_size(REPAIR).build())
             .with(RTX_DECAP_SLOT, RtxDecap::default())
             .with(

@@ -51,6 +51,10 @@ const AHEAD_BPS: f64 = 100_000.0;
 const JUMP: Duration = Duration::from_secs(60);
 /// Silence after which the path may be another one.
 const SILENT: Duration = Duration::from_millis(1_500);
+/// A queue has to stand so long before it counts: a path, or a machine, that stops for a moment and then delivers everything has none.
+const STANDS: Duration = Duration::from_millis(150);
+/// At least this part is left by one cut: what arrives just after such a stop says little.
+const LEAST_LEFT: f64 = 0.4;
 /// So many cuts in vain, and what looks like a queue is the way itself.
 const IN_VAIN: u32 = 3;
 
@@ -110,6 +114,8 @@ pub struct Estimator {
     sent: VecDeque<(Instant, bool)>,
     /// Least delay of each part, the newest last.
     bases: VecDeque<(Instant, i64)>,
+    /// Since when the queue is too long.
+    full_since: Option<Instant>,
     hold_until: Option<Instant>,
     grown: Option<Instant>,
     ceiling: Option<(Instant, f64)>,
@@ -140,6 +146,7 @@ impl Estimator {
             arrived: VecDeque::new(),
             sent: VecDeque::new(),
             bases: VecDeque::new(),
+            full_since: None,
             hold_until: None,
             grown: None,
             ceiling: None,
@@ -233,17 +240,22 @@ impl Estimator {
             self.ceiling = None;
         }
         self.judge_trial(now, loss);
+        let full = standing_us > micros(FULL);
+        let since = self.full_since.take_if(|_| full).unwrap_or(now);
+        self.full_since = full.then_some(since);
         if self.hold_until.is_some_and(|until| now < until) {
             self.grown = Some(now);
             return;
         }
-        if standing_us > micros(FULL) {
+        if full && now.saturating_duration_since(since) < STANDS {
+            self.grown = Some(now);
+        } else if full {
             self.cut(now, standing_us, delivered, round_trip);
         } else if let Some(loss) = lossy {
             self.cuts = 0;
             if self.trial.is_none() {
                 self.trial = Some(Trial { until: now + TRIAL, loss, target: self.target });
-                self.target = self.target.min(delivered);
+                self.lower_to(delivered);
                 self.ceiling = Some((now, delivered));
                 self.hold_until = Some(now + SETTLES.max(round_trip));
             }
@@ -270,10 +282,18 @@ impl Estimator {
         self.cuts += 1;
         // Empty the queue within about a second, besides what goes on arriving.
         let part = (0.9 - standing_us as f64 / 1e6).clamp(0.5, 0.85);
-        self.target = self.target.min(delivered * part);
+        // The first step of several need not wait for the sight of itself.
+        let enough = self.lower_to(delivered * part);
         self.ceiling = Some((now, delivered));
-        self.hold_until = Some(now + SETTLES.max(round_trip));
+        self.hold_until = Some(now + if enough { SETTLES.max(round_trip) } else { SETTLES });
         self.grown = Some(now);
+    }
+
+    /// False: there is more to cut.
+    fn lower_to(&mut self, bps: f64) -> bool {
+        let least = self.target * LEAST_LEFT;
+        self.target = self.target.min(bps.max(least));
+        bps >= least
     }
 
     /// A lower rate that loses as much as the higher one did: the loss is the path's own.

@@ -198,6 +198,21 @@ fn jitter_is_not_a_queue() {
 }
 
 #[test]
+fn a_path_that_stops_for_a_moment_is_not_a_narrow_one() {
+    let mut road = Road::new(10e6);
+    road.source_bps = 1.6e6;
+    road.drive(ms(10_000));
+    let mut targets = Vec::new();
+    for _ in 0..6 {
+        // Everything waits, then comes at once.
+        road.free = road.now + ms(400);
+        targets.extend(road.drive(ms(3_000)));
+    }
+    let (least, mean) = (targets.iter().copied().fold(f64::MAX, f64::min), mean(&targets));
+    assert!(least > 0.7e6 && mean > 1.5e6, "at least {least:.0}, {mean:.0} on average");
+}
+
+#[test]
 fn who_sends_little_learns_little() {
     let mut road = Road { source_bps: 300e3, ..Road::new(20e6) };
     road.drive(ms(60_000));
