@@ -105,6 +105,8 @@ pub struct Device {
 pub struct Call {
     /// Call an expert as soon as the program runs.
     pub on_start: bool,
+    /// The picture follows what the link carries.
+    pub follow_link: bool,
     pub title: String,
     /// Ids of the registers of the server; empty: none.
     pub asset: String,
@@ -146,6 +148,7 @@ impl Default for Call {
     fn default() -> Self {
         Self {
             on_start: true,
+            follow_link: false,
             title: String::new(),
             asset: String::new(),
             customer: String::new(),
@@ -176,6 +179,7 @@ const KEYS: &[(&str, &str, Kind)] = &[
     ("device", "name", Kind::Text),
     ("device", "wearer", Kind::Text),
     ("call", "on_start", Kind::Flag),
+    ("call", "follow_link", Kind::Flag),
     ("call", "title", Kind::Text),
     ("call", "asset", Kind::Text),
     ("call", "customer", Kind::Text),

@@ -194,6 +194,9 @@ impl App {
 
     /// Rate and pace of the picture, and the voice's frames, follow the way to the server.
     pub(super) async fn follow_link(&mut self) {
+        if !self.config.call.follow_link {
+            return;
+        }
         let path = self.media.as_ref().map(|media| media.path().now()).filter(|path| path.heard.is_some());
         self.event(Event::Carries(path.map(|path| path.target_bps))).await;
         if let Some(path) = path

@@ -10,7 +10,7 @@ const POOR_BPS: f64 = 1_500_000.0;
 const POOR_RTT_MS: f32 = 1_000.0;
 const POOR_LOSS_PCT: f32 = 10.0;
 /// A poor link is good again when it is so much better than the bound.
-const BETTER: f64 = 1.15;
+const BETTER: f64 = 1.05;
 /// So long it has to be worse, or better, before that is said, ms.
 const WORSE_AFTER_MS: i64 = 2_000;
 const BETTER_AFTER_MS: i64 = 4_000;
@@ -75,7 +75,7 @@ impl LinkWatch {
     }
 
     /// What the case does not know yet, once.
-    pub(super) fn to_file(&mut self, now_ms: i64, measured: &Measured) -> Option<LinkStatePayload> {
+    pub(super) fn unfiled(&mut self, now_ms: i64, measured: &Measured) -> Option<LinkStatePayload> {
         if self.filed == self.now {
             return None;
         }
@@ -121,7 +121,7 @@ mod tests {
         for _ in 0..lasts_ms / 200 {
             *now_ms += 200;
             watch.step(*now_ms, &measured);
-            said.extend(watch.to_file(*now_ms, &measured).map(|p| (*now_ms, p)));
+            said.extend(watch.unfiled(*now_ms, &measured).map(|p| (*now_ms, p)));
         }
         said
     }
@@ -138,7 +138,7 @@ mod tests {
             LinkStatePayload { at_ms: 16_000, state: LinkState::Poor, why: Some(LinkTrouble::Slow), kbit: Some(300) };
         assert_eq!(said, [(16_000, poor)]);
         assert_eq!(
-            run(&mut watch, &mut now, 10_000, Measured { bps: Some(1.6e6), ..WIDE }),
+            run(&mut watch, &mut now, 10_000, Measured { bps: Some(1.55e6), ..WIDE }),
             [],
             "just above the bound"
         );
@@ -166,7 +166,7 @@ mod tests {
             |m: Measured| run(&mut watch, &mut now, 5_000, m).iter().filter_map(|s| s.1.why).collect::<Vec<_>>();
         assert_eq!(said(Measured { rtt_ms: Some(1_200.0), ..WIDE }), [LinkTrouble::Late]);
         assert_eq!(said(Measured { loss_pct: 12.0, ..WIDE }), [LinkTrouble::Lossy]);
-        assert_eq!(said(Measured { loss_pct: 9.5, ..WIDE }), [], "not better enough");
+        assert_eq!(said(Measured { loss_pct: 9.6, ..WIDE }), [], "not better enough");
     }
 
     #[test]

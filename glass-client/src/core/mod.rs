@@ -542,7 +542,7 @@ impl Core {
         };
         self.link.step(now_ms, &measured);
         if self.may_send()
-            && let Some(state) = self.link.to_file(now_ms, &measured)
+            && let Some(state) = self.link.unfiled(now_ms, &measured)
         {
             let payload = serde_json::to_value(state).ok();
             todo.push(Action::Commit { kind: kind::LINK_STATE, session: self.session, payload });
