@@ -80,12 +80,15 @@ async fn a_key_frame_that_does_not_come_is_asked_for_again() {
     let mut world = World::new();
     let main = track(TrackSource::Main);
     call(&mut world, &main).await;
+    let began = Instant::now();
     for n in 0..200u16 {
         world.clients[&person(1)].send(&main, n, u32::from(n) * 3_000, &vp8(false, n as u8), &[]).await;
         world.settle(FRAME).await;
     }
+    // Every 400 ms at most; a busy machine takes longer over the pictures.
+    let most = 7 + began.elapsed().as_millis() as usize / 400;
     let wishes = world.clients[&person(1)].inbox.lock().expect("inbox").key_frame_wishes.len();
-    assert!((3..=12).contains(&wishes), "{wishes} wishes in 2 s or a little more");
+    assert!((3..=most).contains(&wishes), "{wishes} wishes, at most {most} are due");
     assert!(world.clients[&person(2)].packets(&main).is_empty(), "nothing that cannot be decoded");
     film(&mut world, &main, 210..220).await;
     world.until("pictures", |w| w.clients[&person(2)].packets(&main).len() == 10).await;
