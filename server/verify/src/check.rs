@@ -420,7 +420,8 @@ impl<F: Read + Seek> Check<F> {
         for gap in log.gaps.iter().filter_map(|digest| opened.get(digest)) {
             if let Ok(gap) = serde_json::from_slice::<GapPayload>(gap) {
                 self.report.gaps += 1;
-                self.report.missing_us += u64::try_from(gap.to_us.saturating_sub(gap.from_us)).unwrap_or(0);
+                let us = u64::try_from(gap.to_us.saturating_sub(gap.from_us)).unwrap_or(0);
+                self.report.missing_us = self.report.missing_us.saturating_add(us);
             }
         }
     }
