@@ -174,7 +174,7 @@ impl App {
             session,
             &self.config.server.url,
             self.media_generation,
-            self.ladder.path_bps(),
+            self.config.call.follow_link.then(|| self.ladder.path_bps()),
             self.media_events.clone(),
             self.voices.clone(),
         );
@@ -197,7 +197,7 @@ impl App {
         if !self.config.call.follow_link {
             return;
         }
-        let path = self.media.as_ref().map(|media| media.path().now()).filter(|path| path.heard.is_some());
+        let path = self.media.as_ref().and_then(Media::path);
         self.event(Event::Carries(path.map(|path| path.target_bps))).await;
         if let Some(path) = path
             && let Some(share) = self.ladder.step(path.target_bps)

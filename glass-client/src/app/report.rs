@@ -12,6 +12,7 @@ use crate::{
     core::view::{Link, Recording, Screen},
     feed::Counted,
     hud::{Scene, display::Presented},
+    link::media::Media,
     overlay::prepare::Made,
     voice,
 };
@@ -34,6 +35,7 @@ pub struct Report {
     /// "connecting", "good", "poor", "lost".
     pub link: &'static str,
     pub media: bool,
+    /// With `[call] follow_link`, once the server has said something.
     pub path: Option<Way>,
     pub watchers: Vec<String>,
     pub private: bool,
@@ -150,7 +152,7 @@ impl Report {
                 Link::Lost => "lost",
             },
             media: app.core.has_media(),
-            path: app.media.as_ref().map(|m| m.path().now()).filter(|p| p.heard.is_some()).as_ref().map(Way::of),
+            path: app.media.as_ref().and_then(Media::path).as_ref().map(Way::of),
             watchers: view.status.watchers.clone(),
             private: view.status.private,
             offered: view.commands.iter().map(offered).collect(),

@@ -282,7 +282,9 @@ impl Encoder {
         if let Some((element, property, unit)) = &self.rate {
             element.set_property_from_str(property, &(rate.bps / unit).to_string());
         }
-        let every_ns = 1_000_000_000 / u64::from(rate.fps.max(1));
+        // At the full pace the camera sets it.
+        let slow = rate.fps < Rate::FULL.fps;
+        let every_ns = if slow { 1_000_000_000 / u64::from(rate.fps.max(1)) } else { 0 };
         self.period_ns.store(every_ns.saturating_sub(EARLY_NS), Ordering::Relaxed);
         let keys_ns = if rate.bps < KEY_FRAMES_FROM { RARE_KEY_FRAME_NS } else { KEY_FRAME_NS };
         self.key_period_ns.store(keys_ns, Ordering::Relaxed);

@@ -12,7 +12,7 @@ use std::{
 };
 
 use lotse_interceptor::{
-    Estimator, Path, REPAIR_GATE_SLOT, RTCP_TAP_SLOT, RTX_DECAP_SLOT, RepairGate, RtcpTap, RtxDecap,
+    Estimator, Path, PathNow, REPAIR_GATE_SLOT, RTCP_TAP_SLOT, RTX_DECAP_SLOT, RepairGate, RtcpTap, RtxDecap,
 };
 use lotse_payload::pointer::PointerMessage;
 use lotse_protocol::{
@@ -91,7 +91,7 @@ pub type VoiceSink = Arc<dyn Fn(&str, Option<rtc::rtp::Packet>) + Send + Sync>;
 pub struct Media {
     session: SessionId,
     pc: Arc<dyn PeerConnection>,
-    path: Path,
+    path: Option<Path>,
     /// The server's name of the leg, since its first offer.
     leg: Option<u32>,
     lanes_bound: bool,
@@ -151,22 +151,27 @@ struct Relayed {
 
 impl Media {
     /// A connection for one join. `generation` is given back with every event, so that those of an old one are known; `start_bps`: what the way is
-    /// taken to carry until it says so itself.
+    /// taken to carry until it says so itself; `None`: it is not measured, and repairs are not limited.
     pub async fn new(
         session: SessionId,
         server_url: &str,
         generation: u64,
-        start_bps: f64,
+        start_bps: Option<f64>,
         events: mpsc::Sender<(u64, MediaEvent)>,
         voices: VoiceSink,
     ) -> Result<Self, GlassError> {
-        let estimator = Estimator::new(ladder::limits(start_bps));
-        let path = estimator.path();
-        let feedback = CongestionControlBuilder::new(estimator).with_prune_horizon(FEEDBACK_WITHIN).build();
-        let registry = Registry::new()
-            .with(Slot::CongestionControl, feedback)
-            .with(Slot::TwccSender, TwccSenderBuilder::new().build())
-            .with(REPAIR_GATE_SLOT, RepairGate::new(path.clone()))
+        let mut registry = Registry::new();
+        let estimator = start_bps.map(|bps| Estimator::new(ladder::limits(bps)));
+        let path = estimator.as_ref().map(Estimator::path);
+        if let Some(estimator) = estimator {
+            let gate = RepairGate::new(estimator.path());
+            let feedback = CongestionControlBuilder::new(estimator).with_prune_horizon(FEEDBACK_WITHIN).build();
+            registry = registry
+                .with(Slot::CongestionControl, feedback)
+                .with(Slot::TwccSender, TwccSenderBuilder::new().build())
+                .with(REPAIR_GATE_SLOT, gate);
+        }
+        let registry = registry
             .with(Slot::NackResponder, NackResponderBuilder::new().with_size(REPAIR).build())
             .with(RTX_DECAP_SLOT, RtxDecap::default())
             .with(
@@ -192,7 +197,7 @@ impl Media {
         let way_found = Arc::new(AtomicBool::new(false));
         let handler = Handler { events: events.clone(), generation, voices, way_found: way_found.clone() };
         let pc = PeerConnectionBuilder::new()
-            .with_media_engine(media_engine()?)
+            .with_media_engine(media_engine(path.is_some())?)
             .with_setting_engine(settings)
             .with_interceptor_registry(registry)
             .with_handler(Arc::new(handler))
@@ -232,9 +237,9 @@ impl Media {
         self.leg
     }
 
-    /// What the way to the server carries.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// What the way to the server carries, once it has said so.
+    pub fn path(&self) -> Option<PathNow> {
+        self.path.as_ref().map(Path::now).filter(|path| path.heard.is_some())
     }
 
     /// Answers an offer; on the first one the published tracks are bound to its uplink lines, in their order.
@@ -393,7 +398,8 @@ fn codec(codec: Codec) -> RTCRtpCodecParameters {
     }
 }
 
-fn media_engine() -> Result<MediaEngine, GlassError> {
+/// `measured`: packets are numbered, and the server says when each came.
+fn media_engine(measured: bool) -> Result<MediaEngine, GlassError> {
     let mut engine = MediaEngine::default();
     for c in [Codec::Vp8, Codec::H264] {
         let main = codec(c);
@@ -416,7 +422,9 @@ fn media_engine() -> Result<MediaEngine, GlassError> {
     };
     for kind in [RtpCodecKind::Audio, RtpCodecKind::Video] {
         extension(ABS_CAPTURE_TIME, kind).map_err(broken)?;
-        extension(TRANSPORT_CC, kind).map_err(broken)?;
+        if measured {
+            extension(TRANSPORT_CC, kind).map_err(broken)?;
+        }
     }
     extension(AUDIO_LEVEL, RtpCodecKind::Audio).map_err(broken)?;
     extension(PLAYOUT_DELAY, RtpCodecKind::Video).map_err(broken)?;

@@ -35,7 +35,7 @@ pub(crate) fn offer(data: &[u8]) {
         let publisher = Publisher::start(Clock::start(), Codec::Vp8);
         let voices = std::sync::Arc::new(|_: &str, _| {});
         let session = SessionId(Uuid::from_u128(2));
-        let media = Media::new(session, "http://127.0.0.1:1", 0, 1_750_000.0, events, voices).await;
+        let media = Media::new(session, "http://127.0.0.1:1", 0, Some(1_750_000.0), events, voices).await;
         let mut media = media.expect("a connection");
         let key = ed25519_dalek::SigningKey::from_bytes(&[5; 32]);
         let _ = media.answer(&offer, &publisher, &key).await;
