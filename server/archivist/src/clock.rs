@@ -3,7 +3,8 @@
 //! Owns: per track the samples (RTP, publisher NTP, arrival) and the robust line through them. Never: reads a clock.
 //! A publisher with its own clock announces the line; a browser's is found from its sender reports, which jitter by
 //! milliseconds and whose sound card runs up to 100 ppm beside UTC. Times given out for segments flow: a better line
-//! moves them by at most 2 ms a second, so a picture and a voice never jump against each other.
+//! moves them by at most 2 ms a second, so a picture and a voice never jump against each other. A browser counts the
+//! samples its microphone gave: what was lost there moves everything after it, and the line follows three reports that agree.
 
 use lotse_protocol::signal::TrackInfo;
 
@@ -21,6 +22,11 @@ const STEP_US: f64 = 250_000.0;
 const SLEW: f64 = 0.002;
 /// The same in the first minute, where a single bad report may have set the line.
 const YOUNG_SLEW: f64 = 0.02;
+/// Further from the line than any jitter, µs: reports that agree on that tell of another line.
+const BESIDE_US: f64 = 30_000.0;
+/// How many have to agree, and how closely, µs.
+const AGREE: usize = 3;
+const AGREE_US: f64 = 15_000.0;
 /// At most one sample in this time is kept, µs.
 const SAMPLE_EVERY_US: i64 = 900_000;
 
@@ -124,7 +130,21 @@ impl TrackClock {
         if self.samples.len() > MAX_SAMPLES {
             self.samples.remove(0);
         }
+        self.forget_another_line();
         self.fit();
+    }
+
+    /// The newest reports agree that the time of the track is another by now: a microphone lost sound or was replaced.
+    fn forget_another_line(&mut self) {
+        let Some(old) = self.samples.len().checked_sub(AGREE).filter(|old| *old > 0) else { return };
+        let beside = |&(rtp, ntp_us, _): &Sample| (ntp_us + self.offset_us) as f64 - self.raw(rtp);
+        let (mut least, mut most) = (f64::MAX, f64::MIN);
+        for us in self.samples[old..].iter().map(beside) {
+            (least, most) = (least.min(us), most.max(us));
+        }
+        if (least > BESIDE_US || most < -BESIDE_US) && most - least < AGREE_US {
+            self.samples.drain(..old);
+        }
     }
 
     /// The samples since the last call.
@@ -137,9 +157,13 @@ impl TrackClock {
         self.raw(rtp).round() as i64
     }
 
-    /// The same for what is written into the archive, in rising order of `rtp`: continuous.
+    /// The same for what is written into the archive, in rising order of `rtp`: continuous from the first report on.
+    /// What was given before it stands by arrival, and is corrected as a whole.
     pub fn give(&mut self, rtp: u64) -> i64 {
         let raw = self.raw(rtp);
+        if self.line.is_none() {
+            return raw.round() as i64;
+        }
         let us = match self.given {
             Some((last, us)) if rtp >= last => {
                 let elapsed = (rtp - last) as f64 * 1e6 / self.rate;
@@ -305,6 +329,62 @@ mod tests {
             assert!(worst < 10_000.0, "{ppm} ppm: {worst} µs off");
             assert!(step < 2_500.0, "{ppm} ppm: a step of {step} µs");
         }
+    }
+
+    /// A browser's times go on without what its microphone lost: every report after it says so.
+    #[test]
+    fn sound_that_a_microphone_lost_is_made_up_for_after_three_reports() {
+        let mut clock = TrackClock::new(&info(Codec::Opus, None));
+        // Ten minutes, then 150 ms lost, then 1.2 s (another microphone was chosen).
+        let lost = |second: i64| {
+            if second < 600 {
+                0
+            } else if second < 660 {
+                150_000
+            } else {
+                1_350_000
+            }
+        };
+        let (mut before, mut jump) = (None::<i64>, 0);
+        for second in 0..720i64 {
+            let truth = START + second * 1_000_000;
+            let arrival = truth + 30_000;
+            let rtp = clock.unwrap(((second * 1_000_000 - lost(second)) * 48 / 1_000) as u32, arrival);
+            if second % 5 == 2 {
+                let ntp = truth + (noise(second) * 6_000.0) as i64;
+                clock.report(rtp as u32, ntp, arrival);
+            }
+            if second >= 3 {
+                let given = clock.give(rtp);
+                // Three reports take 15 s; then 150 ms at 20 ms a second.
+                if (60..600).contains(&second) || (625..660).contains(&second) || second >= 675 {
+                    assert!((given - truth).abs() < 10_000, "{} µs off after {second} s", given - truth);
+                }
+                if let Some(g) = before
+                    && (615..660).contains(&second)
+                {
+                    jump = jump.max((given - g - 1_000_000).abs());
+                }
+                before = Some(given);
+            }
+        }
+        assert!(jump <= 20_000, "a jump of {jump} µs");
+    }
+
+    #[test]
+    fn times_by_arrival_do_not_hold_back_the_line() {
+        let mut clock = TrackClock::new(&info(Codec::Opus, None));
+        for second in 0..3i64 {
+            let rtp = clock.unwrap(second as u32 * 48_000, START + second * 1_000_000 + 200_000);
+            clock.give(rtp);
+        }
+        clock.report(96_000, START + 2_000_000, START + 2_200_000);
+        assert_eq!(
+            clock.give(144_000),
+            START + 3_000_000,
+            "one line from here on, as fragments held until now are given"
+        );
+        assert_eq!(clock.at(0), START);
     }
 
     #[test]
