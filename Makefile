@@ -23,8 +23,9 @@ SCRIPTS := .ci/run $(wildcard tests/*.sh tests/*/*.sh)
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
-demo: demo-ports build ## set up, build, start everything on this machine (Ctrl-C ends it; DEMO_SECONDS=n; LAN=1 for phones on this network)
-	@bash tests/demo.sh
+demo: demo-ports build ## set up, build, start everything on this machine (Ctrl-C ends it; DEMO_SECONDS=n; LAN=1 for phones on this network; LINK=cellar for a bad link)
+	@[ -z "$(LINK)" ] || cargo build --locked --workspace --example relay
+	bash tests/demo.sh
 
 demo-ports: # a taken port is told before anything is installed or built
 	@bash tests/demo.sh ports

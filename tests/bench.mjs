@@ -1,6 +1,6 @@
 // Measures and writes docs/BENCHMARKS.md.
 //
-// Usage: node tests/bench.mjs [forward] [recorder] [capacity] [flood] [session] [voices] [drawing] [kills], by default all. What is not measured now keeps its
+// Usage: node tests/bench.mjs [forward] [recorder] [capacity] [flood] [session] [voices] [drawing] [link] [kills], by default all. What is not measured now keeps its
 // section of the page. LOTSE_BENCH_ROUNDS of forwarding (5), LOTSE_BENCH_MINUTES of the session (30).
 //
 // Owns: the page of figures. Never: asserts one.
@@ -15,6 +15,7 @@ import { drawingPage } from './bench/drawing.mjs';
 import { floodPage, measureFlood } from './bench/flood.mjs';
 import { forwardPage, measureForward } from './bench/forward.mjs';
 import { killsPage, measureKills } from './bench/kills.mjs';
+import { linkPage } from './bench/link.mjs';
 import { measureRecorder, recorderPage } from './bench/recorder.mjs';
 import { sessionPage, voicesPage } from './bench/session.mjs';
 
@@ -45,6 +46,7 @@ const parts = {
   session: [() => measureInBrowser('browser/bench.ts', 'tests/out/session/figures.json'), sessionPage],
   voices: [measureVoices, voicesPage],
   kills: [() => measureKills(root), killsPage],
+  link: [() => measureInBrowser('browser/bench-link.ts', 'tests/out/bench/link.json'), linkPage],
   drawing: [() => measureInBrowser('browser/bench-drawing.ts', 'tests/out/bench/drawing.json'), drawingPage],
 };
 

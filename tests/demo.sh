@@ -4,23 +4,27 @@
 # Usage: tests/demo.sh       runs until Ctrl-C, or for DEMO_SECONDS=n; `make demo` sets up and builds first
 #        tests/demo.sh ports only says whether its ports are free
 #        LAN=1 (or LAN=ADDRESS): for phones on the same network, by TLS with an authority of its own (.demo-lan/)
+#        LINK=lte|hall|lift|cellar: the glasses reach the server over a link as bad as that, changed on their pages while it runs
 # Owns: the processes it starts, and .demo/ (data and logs, kept from start to start; remove it for a fresh demo).
 # Never: a process it did not start. Elsewhere: what the programs do; every setting here is a plain LOTSE_… variable.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export NO_COLOR=1 # logs are files
 
-PORT=${DEMO_PORT:-8080}              # page; archivist, wear pages: +1, +10, +11
+PORT=${DEMO_PORT:-8080}              # page; archivist, wear pages: +1, +10, +11; with LINK the doors of the links: +20, +21
 UDP=${DEMO_UDP:-40000}               # media; one port per core from here up
 SPEAKER=${DEMO_SPEAKER:-none}        # wav: what each technician hears goes to .demo/helmet-N/speaker.wav (6 MB a minute)
 BIN=${LOTSE_BIN:-$PWD/target/debug}
 LAN=${LAN:-}
+LINK=${LINK:-}
 HOME_DIR=$PWD/.demo${LAN:+-lan}
 LOGS=$HOME_DIR/logs
 READY_SECONDS=60                     # a cold start on a busy machine
 
 ARCHIVE=$((PORT + 1))
 WEAR=($((PORT + 10)) $((PORT + 11)))
+RELAY=()
+[ -z "$LINK" ] || RELAY=($((PORT + 20)) $((PORT + 21)))
 CLIPS=("$PWD/tests/footage/workshop.mp4" "$PWD/.tools/footage/bikes-voice.mp4")
 LANGUAGES=(en de)
 TITLES=("Shaft seal leaks" "Kette springt immer wieder ab")
@@ -44,6 +48,14 @@ taken() {
     "/proc/net/$1" "/proc/net/${1}6" 2>/dev/null
 }
 
+check_link() {
+  case $LINK in
+    '' | direct | lte | hall | lift | cellar) ;;
+    *) fail "LINK=$LINK is no link. Choose one of: direct, lte, hall, lift, cellar" ;;
+  esac
+  [ -z "$LINK" ] || [ -z "$LAN" ] || fail "a simulated link stays on this machine: leave out LAN or LINK"
+}
+
 check_files() {
   local program clip
   for program in lotse-server lotse-archivist lotse-glass; do
@@ -56,7 +68,7 @@ check_files() {
 
 check_ports() {
   local port
-  for port in "$PORT" "$ARCHIVE" "${WEAR[@]}"; do
+  for port in "$PORT" "$ARCHIVE" "${WEAR[@]}" "${RELAY[@]}"; do
     ! taken tcp "$port" || fail "port $port is taken by another program (see it with: ss -ltnp 'sport = :$port'). End that one, or choose others: DEMO_PORT=$((PORT + 100)) make demo"
   done
   ! taken udp "$UDP" || fail "UDP port $UDP is taken by another program (see it with: ss -lunp 'sport = :$UDP'). End that one, or choose another: DEMO_UDP=$((UDP + 100)) make demo"
@@ -126,6 +138,7 @@ code() {
   field code "$line"
 }
 
+check_link
 check_ports
 [ "${1:-}" != ports ] || exit 0
 check_files
@@ -183,8 +196,17 @@ for i in 0 1; do
   mkdir -p "$HOME_DIR/$name"
   speaker=none
   [ "$SPEAKER" != wav ] || speaker=wav:$HOME_DIR/$name/speaker.wav
+  way=$URL
+  simulated=()
+  if [ -n "$LINK" ]; then
+    way=http://127.0.0.1:${RELAY[i]}
+    printf '%s' "$LINK" >"$HOME_DIR/$name/link"
+    start "$name-link" "$BIN/examples/relay" "$URL" "127.0.0.1:${RELAY[i]}" "$HOME_DIR/$name/link" "$((i + 1))"
+    simulated=(LOTSE_SERVER_SIMULATED_LINK="$HOME_DIR/$name/link" LOTSE_CALL_FOLLOW_LINK=true)
+  fi
   start "$name" env \
-    LOTSE_SERVER_URL="$URL" \
+    "${simulated[@]}" \
+    LOTSE_SERVER_URL="$way" \
     LOTSE_SERVER_PAIRING_CODE="$(code "$name")" \
     LOTSE_DATA_DIR="$HOME_DIR/$name/data" \
     LOTSE_CAMERA_SOURCE="file:${CLIPS[i]}" \
@@ -230,7 +252,9 @@ done <<<"$accounts"
 [ -z "$LAN" ] || "${server[@]}" admin how-to-reach
 cat <<SUMMARY
 
-  No glasses? ${WITHOUT_GLASSES}
+${LINK:+  Link of the glasses: $LINK. Choose another on the page of the glasses, or write its name into ${HOME_DIR#"$PWD/"}/helmet-1/link.
+
+}  No glasses? ${WITHOUT_GLASSES}
 
   Try: sign in as expert, take the call with "Take and record", then answer YES RECORD on the page
        of helmet-1. Put the pen on the picture, draw, press Enter; press STEP DONE at the glasses.

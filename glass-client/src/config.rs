@@ -31,6 +31,8 @@ pub struct Server {
     pub url: String,
     /// Needed once; afterwards the device key speaks.
     pub pairing_code: String,
+    /// File that names the kind of a simulated link; empty: the link is real. The wear page offers to change it.
+    pub simulated_link: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -116,7 +118,7 @@ pub struct Call {
 
 impl Default for Server {
     fn default() -> Self {
-        Self { url: "http://127.0.0.1:8080".into(), pairing_code: String::new() }
+        Self { url: "http://127.0.0.1:8080".into(), pairing_code: String::new(), simulated_link: String::new() }
     }
 }
 impl Default for Data {
@@ -168,6 +170,7 @@ enum Kind {
 const KEYS: &[(&str, &str, Kind)] = &[
     ("server", "url", Kind::Text),
     ("server", "pairing_code", Kind::Text),
+    ("server", "simulated_link", Kind::Text),
     ("data", "dir", Kind::Text),
     ("camera", "source", Kind::Text),
     ("sound", "microphone", Kind::Text),

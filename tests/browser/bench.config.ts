@@ -3,7 +3,7 @@ import { defineConfig } from '@playwright/test';
 
 export default defineConfig({
   testDir: '.',
-  testMatch: ['bench.ts', 'bench-drawing.ts'],
+  testMatch: ['bench.ts', 'bench-drawing.ts', 'bench-link.ts'],
   workers: 1,
   retries: 0,
   // The session's own length and as much again for reading its archive, and an hour for the slowest machine.

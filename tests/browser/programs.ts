@@ -5,7 +5,7 @@
  * Elsewhere: what people do with them (`story.spec.ts`), the Rust tests' own kit (`tests/src/world.rs`).
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { createWriteStream, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createWriteStream, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createConnection, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -138,23 +138,47 @@ export class Glasses extends Worn {
   }
 }
 
+/** A simulated link: what reaches the server by its address goes through it. */
+export class Link {
+  constructor(
+    readonly program: Program,
+    private readonly file: string,
+  ) {}
+
+  get url(): string {
+    return String(this.program.ready['url']);
+  }
+
+  /** In words as `tests/examples/relay.rs` reads them. */
+  set(words: string): void {
+    writeFileSync(this.file, words);
+  }
+}
+
 export class Programs {
   private readonly env: Record<string, Record<string, string>> = {};
   accounts: Account[] = [];
   server!: Program;
   archivist!: Program;
   glasses: Glasses[] = [];
+  /** What was started by `link`, by name. */
+  readonly links: Record<string, Link> = {};
   url = '';
 
   private constructor(
     readonly folder: string,
     private readonly helmets: readonly string[],
     private readonly glassesEnv: Record<string, string>,
+    private readonly linked = false,
   ) {}
 
-  /** `glassesEnv`: settings of the glasses besides. */
-  static async start(helmets: readonly string[] = ['helmet-1', 'helmet-2'], glassesEnv: Record<string, string> = {}): Promise<Programs> {
-    const programs = new Programs(mkdtempSync(join(tmpdir(), 'lotse-story-')), helmets, glassesEnv);
+  /** `glassesEnv`: settings of the glasses besides. `linked`: each pair reaches the server over a simulated link of its name. */
+  static async start(
+    helmets: readonly string[] = ['helmet-1', 'helmet-2'],
+    glassesEnv: Record<string, string> = {},
+    linked = false,
+  ): Promise<Programs> {
+    const programs = new Programs(mkdtempSync(join(tmpdir(), 'lotse-story-')), helmets, glassesEnv, linked);
     try {
       await programs.startAll();
     } catch (e) {
@@ -218,7 +242,7 @@ export class Programs {
       const folder = join(this.folder, name);
       mkdirSync(join(folder, 'hud'), { recursive: true });
       const program = this.program(name, 'lotse-glass', ['run'], {
-        LOTSE_SERVER_URL: this.url,
+        LOTSE_SERVER_URL: this.linked ? (await this.link(name)).url : this.url,
         LOTSE_SERVER_PAIRING_CODE: code(name),
         LOTSE_DATA_DIR: join(folder, 'data'),
         LOTSE_CAMERA_SOURCE: `file:${i === 0 ? workshop : bikes}`,
@@ -236,6 +260,14 @@ export class Programs {
       });
       this.glasses.push(new Glasses(await program.start(), `http://127.0.0.1:${wear[i]}`, folder));
     }
+  }
+
+  /** Another way to the server, that can be made bad. */
+  async link(name: string, seed = 1): Promise<Link> {
+    const file = join(this.folder, `${name}.link`);
+    writeFileSync(file, 'direct');
+    const program = await this.program(`${name}-link`, 'examples/relay', [this.url, '127.0.0.1:0', file, String(seed)], {}).start();
+    return (this.links[name] = new Link(program, file));
   }
 
   /** What an administrator types beside the server; what it prints. */
@@ -262,6 +294,7 @@ export class Programs {
     await Promise.all(this.glasses.map((g) => g.program.stop()));
     await this.archivist?.stop();
     await this.server?.stop();
+    await Promise.all(Object.values(this.links).map((l) => l.program.stop()));
     if (!process.env['LOTSE_KEEP']) rmSync(this.folder, { recursive: true, force: true });
   }
 }

@@ -153,7 +153,7 @@ pub async fn run(config: Config) -> Result<(), GlassError> {
         if let Some(dir) = name.strip_prefix("png:") {
             displays.push(Box::new(PngFolder::open(Path::new(dir), clock.clone())?));
         } else if let Some(address) = name.strip_prefix("web:") {
-            let page = Wear::start(address, words.clone())?;
+            let page = Wear::start(address, words.clone(), &config.server.simulated_link)?;
             tokio::spawn(camera_page(page.clone(), feed.clone()));
             displays.push(Box::new(WearDisplay::start(page.clone())));
             wear.push(page);

@@ -3,6 +3,7 @@
 //! Use: `let wear = Wear::start("127.0.0.1:8090", words)?` inside the async runtime; then `wear.present(png)` when the display has
 //! changed, `wear.set_state(&report)` as often as it likes, `wear.camera(jpeg)` 5 to 10 times a second while `wear.wants_camera()`.
 //! `wear.url()` for the ready line. Cheap to clone; the page ends with the last handle.
+//! With a simulated link (`[server] simulated_link`) the page offers to change its kind.
 //! The page reads of the state: `language`, `name`, `screen`, `case_number`, `link`, `recording`, `recording_since_ms`, `at_ms`, `watchers`,
 //! `private`, `media`, `microphone_level`, `speaker_level`, `speaker_trouble`, `offered: [{word, label, focus, on_hud}]`; what is missing is not shown.
 //!
@@ -14,6 +15,7 @@ mod live;
 
 use std::{
     net::{SocketAddr, TcpListener},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -55,6 +57,7 @@ struct Shared {
     /// JSON text.
     state: watch::Sender<Arc<str>>,
     words: Words,
+    simulated_link: Option<PathBuf>,
     looking: AtomicUsize,
     wanting_camera: AtomicUsize,
 }
@@ -68,8 +71,9 @@ impl Drop for Server {
 }
 
 impl Wear {
-    /// `address` as in `[hud] displays`, without `web:`; port 0 takes any. Must be called inside the async runtime.
-    pub fn start(address: &str, words: Words) -> Result<Self, GlassError> {
+    /// `address` as in `[hud] displays`, without `web:`; port 0 takes any. `simulated_link`: the file of its kind, or empty.
+    /// Must be called inside the async runtime.
+    pub fn start(address: &str, words: Words, simulated_link: &str) -> Result<Self, GlassError> {
         let broken = |e: std::io::Error| GlassError::Display { what: format!("web:{address}"), why: e.to_string() };
         let listener = TcpListener::bind(address).map_err(broken)?;
         listener.set_nonblocking(true).map_err(broken)?;
@@ -85,6 +89,7 @@ impl Wear {
             camera: watch::Sender::default(),
             state: watch::Sender::new("{}".into()),
             words,
+            simulated_link: (!simulated_link.is_empty()).then(|| simulated_link.into()),
             looking: AtomicUsize::new(0),
             wanting_camera: AtomicUsize::new(0),
         });
@@ -140,6 +145,8 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/hud.png", get(|State(s): State<Arc<Shared>>| async move { picture("image/png", &s.hud) }))
         .route("/camera.jpg", get(|State(s): State<Arc<Shared>>| async move { picture("image/jpeg", &s.camera) }))
         .route("/say/{word}", post(say))
+        .route("/link", get(link))
+        .route("/link/{kind}", post(set_link))
         .route("/live", get(live::open))
         .layer(middleware::from_fn(guard::check))
         .with_state(shared)
@@ -166,6 +173,29 @@ async fn say(State(shared): State<Arc<Shared>>, Path(word): Path<String>) -> Res
     match shared.words.say(&word).await {
         Ok(()) => (StatusCode::OK, "ok").into_response(),
         Err(why) => (StatusCode::CONFLICT, why).into_response(),
+    }
+}
+
+async fn link(State(shared): State<Arc<Shared>>) -> Response {
+    match &shared.simulated_link {
+        None => (StatusCode::NOT_FOUND, "The link of these glasses is real.").into_response(),
+        Some(file) => match tokio::fs::read_to_string(file).await {
+            Ok(kind) => (StatusCode::OK, kind.trim().to_owned()).into_response(),
+            Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{}: {e}", file.display())).into_response(),
+        },
+    }
+}
+
+async fn set_link(State(shared): State<Arc<Shared>>, Path(kind): Path<String>) -> Response {
+    let Some(file) = &shared.simulated_link else {
+        return (StatusCode::NOT_FOUND, "The link of these glasses is real.").into_response();
+    };
+    if kind.is_empty() || kind.len() > 16 || !kind.bytes().all(|b| b.is_ascii_lowercase()) {
+        return (StatusCode::BAD_REQUEST, "A kind of link is one word, like cellar.").into_response();
+    }
+    match tokio::fs::write(file, kind).await {
+        Ok(()) => (StatusCode::OK, "ok").into_response(),
+        Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{}: {e}", file.display())).into_response(),
     }
 }
 

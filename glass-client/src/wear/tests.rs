@@ -17,7 +17,7 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 fn page() -> (Wear, mpsc::Receiver<Ask>) {
     let (words, asked) = mpsc::channel(4);
-    (Wear::start("127.0.0.1:0", Words::new(words, Language::En)).expect("a free port"), asked)
+    (Wear::start("127.0.0.1:0", Words::new(words, Language::En), "").expect("a free port"), asked)
 }
 
 /// Answers every word but DONE with yes, and hands it on.
@@ -206,14 +206,44 @@ async fn a_taken_port_is_told_with_a_way_out_and_is_free_again_afterwards() {
     let (wear, _asked) = page();
     let address = wear.url().replace("http://", "");
     let (words, _keep) = mpsc::channel(1);
-    let refusal = Wear::start(&address, Words::new(words.clone(), Language::En)).err().expect("taken").to_string();
+    let refusal = Wear::start(&address, Words::new(words.clone(), Language::En), "").err().expect("taken").to_string();
     assert!(refusal.contains(&address) && refusal.contains("[hud] displays"), "{refusal}");
     drop(wear);
     timeout(Duration::from_secs(5), async {
-        while Wear::start(&address, Words::new(words.clone(), Language::En)).is_err() {
+        while Wear::start(&address, Words::new(words.clone(), Language::En), "").is_err() {
             tokio::task::yield_now().await;
         }
     })
     .await
     .expect("free again");
+}
+
+#[tokio::test]
+async fn the_kind_of_a_simulated_link_is_shown_and_changed_by_the_page_alone() {
+    lotse_trust::use_ring();
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("link");
+    std::fs::write(&file, "lte\n").expect("written");
+    let (words, _asked) = mpsc::channel(4);
+    let wear =
+        Wear::start("127.0.0.1:0", Words::new(words, Language::En), file.to_str().expect("a path")).expect("a port");
+    let client = reqwest::Client::new();
+    let address = |path: &str| format!("{}/link{path}", wear.url());
+    let set = async |kind: &str, origin: &str| {
+        let asked = client.post(address(kind)).header("origin", origin).send().await;
+        asked.expect("an answer").status().as_u16()
+    };
+    let now = async || client.get(address("")).send().await.expect("an answer").text().await.expect("text");
+    assert_eq!(now().await, "lte");
+    assert_eq!(set("/cellar", &wear.url()).await, 200);
+    assert_eq!((now().await, std::fs::read_to_string(&file).expect("read")), ("cellar".into(), "cellar".into()));
+    assert_eq!(set("/hall", "http://evil.example").await, 403);
+    assert_eq!(set("/..%2Fhall", &wear.url()).await, 400);
+    assert_eq!(now().await, "cellar");
+
+    let (real, _asked) = page();
+    for asked in [client.get(format!("{}/link", real.url())), client.post(format!("{}/link/lte", real.url()))] {
+        let status = asked.header("origin", real.url()).send().await.expect("an answer").status();
+        assert_eq!(status, 404, "a real link has no kind");
+    }
 }

@@ -47,6 +47,14 @@ export const TEXTS = {
     temple: 'Button',
     templeHelp: 'The button at the temple: press for the next word, hold to choose it.',
     keys: 'Keys: 1 to 9 say a word, Esc goes back or cancels.',
+    simulated: 'Simulated link',
+    kinds: {
+      direct: ['Direct', 'Nothing is added to the link.'],
+      lte: ['Phone network', '25 ms each way, 0.5 % lost, 6 Mbit/s.'],
+      hall: ['Steel hall', '8 % lost in bursts, some twice, 4 Mbit/s.'],
+      lift: ['Lift', '15 s without a link every 30 s, then from another address.'],
+      cellar: ['Cellar', '300 kbit/s, 80 ms each way, 3 % lost in bursts.'],
+    },
     theme: { dark: 'Light look', light: 'Dark look' },
   },
   de: {
@@ -95,6 +103,14 @@ export const TEXTS = {
     temple: 'Knopf',
     templeHelp: 'Der Knopf am Bügel: kurz drücken für das nächste Wort, lang zum Wählen.',
     keys: 'Tastatur: 1 bis 9 sagen ein Wort, Esc geht zurück oder bricht ab.',
+    simulated: 'Simulierte Verbindung',
+    kinds: {
+      direct: ['Direkt', 'Der Verbindung wird nichts hinzugefügt.'],
+      lte: ['Mobilfunk', '25 ms je Richtung, 0,5 % Verlust, 6 Mbit/s.'],
+      hall: ['Stahlhalle', '8 % Verlust in Schüben, manches doppelt, 4 Mbit/s.'],
+      lift: ['Aufzug', 'Alle 30 s 15 s ohne Verbindung, danach von anderer Adresse.'],
+      cellar: ['Keller', '300 kbit/s, 80 ms je Richtung, 3 % Verlust in Schüben.'],
+    },
     theme: { dark: 'Helles Aussehen', light: 'Dunkles Aussehen' },
   },
 };

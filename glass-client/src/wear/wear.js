@@ -40,6 +40,7 @@ function connect() {
   socket.onopen = () => {
     $('stage').classList.remove('gone');
     wantCamera();
+    readSimulated();
   };
   socket.onmessage = ({ data }) => (typeof data === 'string' ? onText(JSON.parse(data)) : onPicture(data));
   socket.onclose = () => {
@@ -119,6 +120,7 @@ function draw() {
   put('temple-name', texts.temple);
   put('temple-help', texts.templeHelp);
   put('keys', texts.keys);
+  drawSimulated();
   put('only', texts.hudOnly);
   $('view').setAttribute('aria-label', texts.view);
   meter('microphone', texts.microphone, state.microphone_level);
@@ -138,6 +140,34 @@ function drawStage() {
   put('none', gone ? texts.gone : texts.none);
   put('caption', hudOnly ? texts.captionOnly : state.private ? texts.covered : texts.captionWorn);
 }
+
+// The demo's link: only where these glasses have a simulated one.
+let simulated = '';
+async function readSimulated() {
+  const reply = await fetch('/link').catch(() => null);
+  simulated = reply?.ok ? await reply.text() : '';
+  drawSimulated();
+}
+
+function drawSimulated() {
+  $('simulated').hidden = !simulated;
+  put('simulated-name', texts.simulated);
+  const select = $('simulated-kind');
+  const kinds = Object.entries(texts.kinds);
+  while (select.options.length < kinds.length) select.append(new Option('', kinds[select.options.length][0]));
+  kinds.forEach(([, [name]], i) => {
+    if (select.options[i].textContent !== name) select.options[i].textContent = name;
+  });
+  if (document.activeElement !== select) select.value = simulated;
+  put('simulated-help', texts.kinds[simulated]?.[1] ?? simulated);
+}
+
+$('simulated-kind').onchange = async ({ target }) => {
+  const reply = await fetch(`/link/${target.value}`, { method: 'POST' }).catch(() => null);
+  if (!reply?.ok) answer(texts.notSaid(texts.simulated, reply ? await reply.text() : texts.gone), true);
+  target.blur();
+  readSimulated();
+};
 
 function pill(id, is, text) {
   const element = $(id);
