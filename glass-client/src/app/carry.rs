@@ -198,7 +198,7 @@ impl App {
             return;
         }
         let path = self.media.as_ref().and_then(Media::path);
-        self.event(Event::Carries(path.map(|path| path.target_bps))).await;
+        self.event(Event::Carries(path.filter(|path| path.limits).map(|path| path.target_bps))).await;
         if let Some(path) = path
             && let Some(share) = self.ladder.step(path.target_bps)
             && let Ok(feed) = self.feed.lock()

@@ -107,7 +107,7 @@ pub enum Event {
     /// The media connection is up (or down).
     Media(bool),
     Legs(Vec<Leg>),
-    /// What the way to the server carries, bit/s; `None`: nobody knows.
+    /// What the way to the server carries, bit/s; `None`: nobody knows, or nothing was too much for it lately.
     Carries(Option<f64>),
     /// The marked picture was drawn, or what could be had of it.
     PictureReady {

@@ -71,6 +71,8 @@ pub struct Limits {
 pub struct PathNow {
     /// Bit/s that may be sent, everything counted.
     pub target_bps: f64,
+    /// That is because more was too much not long ago; else nobody has sent enough to know.
+    pub limits: bool,
     /// Bit/s that arrive.
     pub delivered_bps: f64,
     /// Part of the packets that was lost, 0 to 1.
@@ -133,6 +135,7 @@ impl Estimator {
         let target = limits.start.clamp(limits.min, limits.max);
         let now = PathNow {
             target_bps: target,
+            limits: false,
             delivered_bps: 0.0,
             loss: 0.0,
             queue: Duration::ZERO,
@@ -336,6 +339,7 @@ impl BandwidthEstimator for Estimator {
         self.target = self.target.clamp(self.limits.min, self.limits.max);
         *self.path.0.lock().unwrap_or_else(PoisonError::into_inner) = PathNow {
             target_bps: self.target,
+            limits: self.ceiling.is_some(),
             delivered_bps: delivered.unwrap_or(0.0),
             loss: loss.unwrap_or(0.0),
             queue: Duration::from_micros(u64::try_from(standing_us).unwrap_or(0)),

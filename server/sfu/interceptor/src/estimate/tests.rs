@@ -220,6 +220,18 @@ fn who_sends_little_learns_little() {
 }
 
 #[test]
+fn a_path_that_was_narrow_no_longer_limits_when_nothing_was_too_much_for_a_while() {
+    let mut road = Road { source_bps: 500e3, ..Road::new(300e3) };
+    let mut seen = Vec::new();
+    for bps in [300e3, 20e6, 300e3] {
+        road.bps = bps;
+        road.drive(ms(30_000));
+        seen.push(road.estimator.path().now().limits);
+    }
+    assert_eq!(seen, [true, false, true], "although hardly more was sent");
+}
+
+#[test]
 fn after_silence_the_path_is_learnt_anew() {
     let mut road = Road::new(2e6);
     road.drive(ms(20_000));
