@@ -12,7 +12,7 @@ use std::{
     collections::HashMap,
     path::Path,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use lotse_payload::CaseCard;
@@ -43,6 +43,7 @@ use crate::{
         ladder::Ladder,
         live::{Down, Live},
         media::{Media, MediaEvent, VoiceSink},
+        patience::Patience,
         policy::Retry,
     },
     overlay::prepare::{Made, Preparer},
@@ -105,6 +106,7 @@ pub struct App {
     media_generation: u64,
     media_retry: Retry,
     ladder: Ladder,
+    patience: Patience,
     media_events: mpsc::Sender<(u64, MediaEvent)>,
     voices: VoiceSink,
     preparer: Preparer,
@@ -208,6 +210,7 @@ pub async fn run(config: Config) -> Result<(), GlassError> {
         unremembered: None,
         media_retry: Retry::default(),
         ladder: Ladder::default(),
+        patience: Patience::default(),
         media_events,
         voices,
         preparer,
@@ -326,7 +329,15 @@ impl App {
             }
             ServerMessage::Relayed { item, .. } => self.on_relayed(item).await,
             ServerMessage::RtcOffer { session, offer } => self.on_offer(session, offer).await,
-            ServerMessage::RtcLegs { legs, .. } => self.event(Event::Legs(legs)).await,
+            ServerMessage::RtcLegs { legs, .. } => {
+                let patient = self.patience.step(Instant::now(), &legs, self.me);
+                if let Ok(feed) = self.feed.lock()
+                    && let Some(publisher) = feed.publisher()
+                {
+                    publisher.set_patient(patient);
+                }
+                self.event(Event::Legs(legs)).await;
+            }
             ServerMessage::RtcWatched { track, on, .. } => {
                 let feed = self.feed.clone();
                 if let Ok(feed) = feed.lock()

@@ -391,7 +391,7 @@ fn codec(codec: Codec) -> RTCRtpCodecParameters {
                 clock_rate: 48_000,
                 channels: 2,
                 sdp_fmtp_line: "minptime=10;useinbandfec=1".into(),
-                rtcp_feedback: vec![feedback("transport-cc", "")],
+                rtcp_feedback: vec![feedback("nack", ""), feedback("transport-cc", "")],
             },
             payload_type: 111,
         },

@@ -9,5 +9,6 @@ pub mod identity;
 pub mod ladder;
 pub mod live;
 pub mod media;
+pub mod patience;
 pub mod policy;
 pub mod publish;

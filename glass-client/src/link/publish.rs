@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -61,6 +61,7 @@ struct Shared {
     lanes: Mutex<Vec<Lane>>,
     sent: AtomicU64,
     dropped: AtomicU64,
+    patient: AtomicBool,
 }
 
 /// A track bound to the present media connection.
@@ -102,6 +103,7 @@ impl Publisher {
             lanes: Mutex::default(),
             sent: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            patient: AtomicBool::new(false),
         });
         let (queue, waiting) = mpsc::channel(QUEUE);
         tokio::spawn(send(shared.clone(), waiting));
@@ -153,6 +155,11 @@ impl Publisher {
         }
     }
 
+    /// From the next picture on: it may wait for its repairs where it is shown.
+    pub fn set_patient(&self, patient: bool) {
+        self.shared.patient.store(patient, Ordering::Relaxed);
+    }
+
     /// Pictures and blocks sent, and dropped because the queue was full.
     pub fn counters(&self) -> (u64, u64) {
         (self.shared.sent.load(Ordering::Relaxed), self.shared.dropped.load(Ordering::Relaxed))
@@ -193,6 +200,7 @@ async fn send(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Outgoing>) {
             rtp: rtp.wrapped(out.capture_ns),
             utc_us: shared.clock.utc_us(out.capture_ns),
             level: out.level,
+            patient: shared.patient.load(Ordering::Relaxed),
         };
         for packet in packetizer.packetize(&unit, &lane.negotiated) {
             // Not bound any more: the next connection gets the next picture.

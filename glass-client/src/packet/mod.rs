@@ -24,6 +24,8 @@ pub const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 /// Least and longest playout delay, 12 bits each, in 10 ms: 40 ms and 40 ms. Shown as soon as decoded, a picture would come 70
 /// ms before its sound, and unevenly; held longer, an expert would point at what is no longer there.
 const PLAYOUT: [u8; 3] = [0x00, 0x40, 0x04];
+/// 40 to 400 ms, where packets get lost: one that is asked for again comes a round trip or more later.
+const PATIENT_PLAYOUT: [u8; 3] = [0x00, 0x40, 0x28];
 
 /// What was negotiated for one track.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,6 +59,8 @@ pub struct Unit<'a> {
     pub utc_us: i64,
     /// RFC 6464 level, 0 (loudest) to 127 (silence), for voices.
     pub level: Option<u8>,
+    /// A picture may wait for its repairs where it is shown.
+    pub patient: bool,
 }
 
 impl Packetizer {
@@ -94,7 +98,8 @@ impl Packetizer {
                 };
                 extend(&mut header, unit, to, i == last);
                 if let (0, true, Some(id)) = (i, self.codec.is_video(), to.playout_delay_id) {
-                    let _ = header.set_extension(id, Bytes::from_static(&PLAYOUT));
+                    let delay = if unit.patient { &PATIENT_PLAYOUT } else { &PLAYOUT };
+                    let _ = header.set_extension(id, Bytes::from_static(delay));
                 }
                 Packet { header, payload }
             })
@@ -145,7 +150,7 @@ mod tests {
     fn all_packets_of_a_picture_carry_its_time_and_only_the_last_the_marker() {
         let mut p = Packetizer::new(Codec::Vp8, u16::MAX, 0x7fff);
         let data = Bytes::from(vec![0u8; 3_000]);
-        let packets = p.packetize(&Unit { data: &data, rtp: 90, utc_us: 0, level: None }, &to());
+        let packets = p.packetize(&Unit { data: &data, rtp: 90, utc_us: 0, level: None, patient: false }, &to());
         assert_eq!(packets.len(), 3);
         assert!(packets.iter().all(|p| p.header.timestamp == 90 && p.header.ssrc == 7));
         assert_eq!(packets.iter().map(|p| p.header.marker).collect::<Vec<_>>(), [false, false, true]);
@@ -159,10 +164,23 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_is_held_40_ms_and_may_be_held_400_where_packets_get_lost() {
+        let mut p = Packetizer::new(Codec::Vp8, 0, 0);
+        let data = Bytes::from(vec![0u8; 100]);
+        let mut held = |patient| {
+            let packets = p.packetize(&Unit { data: &data, rtp: 90, utc_us: 0, level: None, patient }, &to());
+            let bytes = packets[0].header.get_extension(4).expect("the delay");
+            let both = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]);
+            ((both >> 12) * 10, (both & 0xfff) * 10)
+        };
+        assert_eq!((held(false), held(true)), ((40, 40), (40, 400)));
+    }
+
+    #[test]
     fn a_voice_packet_carries_its_level() {
         let mut p = Packetizer::new(Codec::Opus, 0, 0);
         let data = Bytes::from_static(b"opus");
-        let packets = p.packetize(&Unit { data: &data, rtp: 1, utc_us: 0, level: Some(30) }, &to());
+        let packets = p.packetize(&Unit { data: &data, rtp: 1, utc_us: 0, level: Some(30), patient: false }, &to());
         assert_eq!(packets.len(), 1);
         assert!(!packets[0].header.marker);
         assert_eq!(packets[0].header.get_extension(3).as_deref(), Some(&[0x80 | 30][..]));

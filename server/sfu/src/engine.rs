@@ -117,7 +117,7 @@ pub(crate) fn codec_parameters(codec: Codec) -> RTCRtpCodecParameters {
             clock_rate: 48_000,
             channels: 2,
             sdp_fmtp_line: "minptime=10;useinbandfec=1".to_owned(),
-            rtcp_feedback: vec![feedback("transport-cc", "")],
+            rtcp_feedback: vec![feedback("nack", ""), feedback("transport-cc", "")],
         },
     };
     RTCRtpCodecParameters { rtp_codec, payload_type: payload_type(codec) }

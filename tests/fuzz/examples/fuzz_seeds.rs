@@ -121,7 +121,7 @@ fn packets(codec: Codec) -> Vec<rtc::rtp::Packet> {
     let mut packetizer = Packetizer::new(codec, 65_533, 7);
     let mut out = Vec::new();
     for (n, data) in frames(codec).iter().enumerate() {
-        let unit = Unit { data, rtp: 3_000 * n as u32, utc_us: 1_772_442_000_000_000, level: Some(20) };
+        let unit = Unit { data, rtp: 3_000 * n as u32, utc_us: 1_772_442_000_000_000, level: Some(20), patient: false };
         out.extend(packetizer.packetize(&unit, &to));
     }
     out

@@ -53,7 +53,7 @@ pub(crate) fn packetize(data: &[u8]) {
     let (seq, picture_id) = (script.u16(), script.u16());
     let frame = Bytes::copy_from_slice(script.rest());
     let to = Negotiated { ssrc: 1, payload_type: 96, mid: "0".into(), mid_id: Some(1), ..Negotiated::default() };
-    let unit = Unit { data: &frame, rtp: 90_000, utc_us: 0, level: Some(30) };
+    let unit = Unit { data: &frame, rtp: 90_000, utc_us: 0, level: Some(30), patient: false };
     let packets = Packetizer::new(codec, seq, picture_id).packetize(&unit, &to);
     let mut reader = Depacketizer::new(codec, SECOND_US);
     let mut whole = Vec::new();
