@@ -271,6 +271,8 @@ impl Core {
                     self.connection_lost_ms = Some(now_ms);
                 }
                 self.caught_up = false;
+                // What asked for media may be lost with the link.
+                self.joined_media &= self.media;
             }
             Event::NotPaired(why) => self.not_paired = Some(why),
             Event::CaseOpened { case, me, fresh } => {

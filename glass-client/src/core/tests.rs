@@ -495,6 +495,22 @@ fn a_lost_link_is_shown_after_a_moment_and_the_same_session_goes_on() {
 }
 
 #[test]
+fn media_that_did_not_come_before_the_link_was_lost_is_asked_for_again() {
+    let mut stage = Stage::new().called().live(Word::YesRecord);
+    let joins = |stage: &Stage| stage.done.iter().filter(|a| matches!(a, Action::JoinMedia(_))).count();
+    let link_comes_again = |stage: &mut Stage| {
+        stage.event(Event::Disconnected);
+        stage.event(Event::Connected);
+        stage.event(Event::CaughtUp);
+        joins(stage)
+    };
+    assert_eq!(link_comes_again(&mut stage), 1, "media that flows goes on");
+    stage.event(Event::Media(false));
+    assert_eq!(joins(&stage), 2, "asked for at once, and the server never reads it");
+    assert_eq!(link_comes_again(&mut stage), 3);
+}
+
+#[test]
 fn the_case_keeps_how_the_link_was_while_an_expert_is_there() {
     let mut stage = Stage::new().called();
     let narrow = |stage: &mut Stage| {
