@@ -178,7 +178,8 @@ async fn say(State(shared): State<Arc<Shared>>, Path(word): Path<String>) -> Res
 
 async fn link(State(shared): State<Arc<Shared>>) -> Response {
     match &shared.simulated_link {
-        None => (StatusCode::NOT_FOUND, "The link of these glasses is real.").into_response(),
+        // The page asks always: a real link is no fault.
+        None => StatusCode::NO_CONTENT.into_response(),
         Some(file) => match tokio::fs::read_to_string(file).await {
             Ok(kind) => (StatusCode::OK, kind.trim().to_owned()).into_response(),
             Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{}: {e}", file.display())).into_response(),

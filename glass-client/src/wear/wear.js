@@ -145,7 +145,7 @@ function drawStage() {
 let simulated = '';
 async function readSimulated() {
   const reply = await fetch('/link').catch(() => null);
-  simulated = reply?.ok ? await reply.text() : '';
+  simulated = reply?.status === 200 ? await reply.text() : '';
   drawSimulated();
 }
 
