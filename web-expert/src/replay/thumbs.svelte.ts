@@ -32,8 +32,14 @@ export class Thumbs {
 
   close(): void {
     this.#closed = true;
-    this.#video.removeAttribute('src');
+    this.#unload();
     for (const s of this.list) URL.revokeObjectURL(s.url);
+  }
+
+  /** Whatever it still reads ends before its source does. */
+  #unload(): void {
+    this.#video.removeAttribute('src');
+    this.#video.load();
   }
 
   async #run(lane: Lane, length: number, load: LoadFragment): Promise<void> {
@@ -70,6 +76,7 @@ export class Thumbs {
       canvas.getContext('2d')!.drawImage(v, 0, 0, canvas.width, canvas.height);
       return URL.createObjectURL(await canvas.convertToBlob({ type: 'image/webp', quality: 0.7 }));
     } finally {
+      this.#unload();
       URL.revokeObjectURL(source);
     }
   }
