@@ -170,15 +170,15 @@ impl Person {
         // The first answer is said here; the task below carries later offers and answers.
         let said = answers.recv().await.expect("an answer");
         self.live.say(&ClientMessage::RtcAnswer { session, answer: said });
-        self.follow(session, first.rev, mark, tell.clone(), answers);
+        self.follow(session, (first.leg, first.rev), mark, tell.clone(), answers);
         Leg { seen, tell }
     }
 
-    /// Keeps answering the server's further offers on this leg.
+    /// Keeps answering the server's further offers. `answered`: leg and revision of the last one.
     fn follow(
         &self,
         session: SessionId,
-        mut rev: u32,
+        mut answered: (u32, u32),
         mark: usize,
         tell: mpsc::Sender<Tell>,
         mut answers: mpsc::UnboundedReceiver<RtcAnswer>,
@@ -197,9 +197,9 @@ impl Person {
                         looked += messages.len();
                         for message in messages {
                             if let ServerMessage::RtcOffer { session: s, offer } = message
-                                && s == session && offer.rev > rev
+                                && s == session && (offer.leg != answered.0 || offer.rev > answered.1)
                             {
-                                rev = offer.rev;
+                                answered = (offer.leg, offer.rev);
                                 if tell.send(Tell::Offer(Box::new(offer))).await.is_err() {
                                     return;
                                 }
@@ -317,6 +317,8 @@ struct Core {
     sending: Vec<Sending>,
     voice_time: u32,
     streams: HashMap<u32, TrackId>,
+    /// The server's name of the connection, since its first offer.
+    leg: Option<u32>,
 }
 
 impl Core {
@@ -335,23 +337,7 @@ impl Core {
             libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, (&raw const wanted).cast(), size);
         }
         let local = socket.local_addr().unwrap();
-        let settings = SettingEngineBuilder::new()
-            .with_answering_dtls_role(RTCDtlsRole::Client)
-            .with_include_loopback_candidate(true)
-            // 200 ms apart: as long as a test waits. The core's own 1.4 s are less than a busy machine may take.
-            .with_ice_connection_attempts(None, Some(100))
-            .build();
-        let mut pc = RTCPeerConnectionBuilder::new()
-            .with_media_engine(codecs())
-            .with_setting_engine(settings)
-            .with_interceptor_registry(Registry::new())
-            .build(Instant::now())
-            .unwrap();
-        let host = format!("candidate:1 1 udp 2130706431 {} {} typ host", local.ip(), local.port());
-        pc.add_local_candidate(RTCIceCandidateInit { candidate: host, ..Default::default() }).unwrap();
-        let pointer =
-            RTCDataChannelInit { ordered: false, max_retransmits: Some(0), negotiated: Some(1), ..Default::default() };
-        let channel = pc.create_data_channel(POINTER_CHANNEL, Some(pointer)).unwrap().id();
+        let (pc, channel) = connection(local);
         Self {
             session,
             device_key,
@@ -365,6 +351,7 @@ impl Core {
             sending: sources.iter().map(|source| Sending::of(*source)).collect(),
             voice_time: RTP_BASE,
             streams: HashMap::new(),
+            leg: None,
         }
     }
 
@@ -468,6 +455,11 @@ impl Core {
 
     fn answer(&mut self, offer: Offer) {
         let now = Instant::now();
+        if self.leg.replace(offer.leg).is_some_and(|leg| leg != offer.leg) {
+            // What was answered before was an offer that an older leg had missed: this one came for our join.
+            (self.pc, self.channel) = connection(self.local);
+            self.sending.iter_mut().for_each(|sending| sending.id = None);
+        }
         {
             let mut seen = self.seen.lock().unwrap();
             for line in &offer.downlink {
@@ -505,6 +497,28 @@ impl Core {
             let _ = sender.write_rtp(Instant::now(), rtp::Packet { header, payload });
         }
     }
+}
+
+/// A fresh connection, and its pointer channel.
+fn connection(local: SocketAddr) -> (RTCPeerConnection, usize) {
+    let settings = SettingEngineBuilder::new()
+        .with_answering_dtls_role(RTCDtlsRole::Client)
+        .with_include_loopback_candidate(true)
+        // 200 ms apart: as long as a test waits. The core's own 1.4 s are less than a busy machine may take.
+        .with_ice_connection_attempts(None, Some(100))
+        .build();
+    let mut pc = RTCPeerConnectionBuilder::new()
+        .with_media_engine(codecs())
+        .with_setting_engine(settings)
+        .with_interceptor_registry(Registry::new())
+        .build(Instant::now())
+        .unwrap();
+    let host = format!("candidate:1 1 udp 2130706431 {} {} typ host", local.ip(), local.port());
+    pc.add_local_candidate(RTCIceCandidateInit { candidate: host, ..Default::default() }).unwrap();
+    let pointer =
+        RTCDataChannelInit { ordered: false, max_retransmits: Some(0), negotiated: Some(1), ..Default::default() };
+    let channel = pc.create_data_channel(POINTER_CHANNEL, Some(pointer)).unwrap().id();
+    (pc, channel)
 }
 
 /// Which stream is which track: by each line's mid and the `a=ssrc` of its section.
