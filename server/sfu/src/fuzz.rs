@@ -286,7 +286,7 @@ impl World {
                 }
             }
             Step::Datagram { from, data } => {
-                self.state.on_datagram(address(from), data, now);
+                self.state.on_datagram(address(from), data, now, Duration::ZERO);
             }
             Step::Bind { leg, from } => {
                 let Some(leg) = self.leg(leg).and_then(|id| self.state.legs[id].as_ref()) else { return };
@@ -295,7 +295,7 @@ impl World {
                 self.checks += 1;
                 let transaction = std::array::from_fn(|at| self.checks.to_be_bytes()[at % 4]);
                 let Some(request) = stun::request(&name, &leg.password, transaction, crypto.crypto()) else { return };
-                self.state.on_datagram(address(from), &request, now);
+                self.state.on_datagram(address(from), &request, now, Duration::ZERO);
             }
             Step::Pointer { leg, message } => {
                 if let Some(id) = self.leg(leg) {
@@ -353,7 +353,7 @@ mod tests {
         let (crypto, _) = shared().expect("cryptography");
         let name = format!("{}:client", leg.ufrag);
         let check = stun::request(&name, &leg.password, [3; 12], crypto.crypto()).expect("a check");
-        assert!(world.state.on_datagram(address(1), &check, world.now));
+        assert!(world.state.on_datagram(address(1), &check, world.now, Duration::ZERO));
         assert_eq!(world.state.legs[id].as_ref().and_then(|leg| leg.path.to()), Some(Route::Udp(address(1))));
         (world, id, check)
     }
@@ -366,7 +366,7 @@ mod tests {
         let (crypto, _) = shared().expect("cryptography");
         for (n, password) in ["", "guessguessguessguessgues"].into_iter().enumerate() {
             let forged = stun::request(&name, password, [n as u8 + 40; 12], crypto.crypto()).expect("a check");
-            assert!(!world.state.on_datagram(address(6), &forged, world.now));
+            assert!(!world.state.on_datagram(address(6), &forged, world.now, Duration::ZERO));
         }
         assert_eq!(world.state.legs[id].as_ref().and_then(|leg| leg.path.to()), Some(Route::Udp(address(1))));
         assert!(!world.state.by_address.contains_key(&address(6)));
@@ -379,12 +379,12 @@ mod tests {
         let before = heard(&world);
         world.step(Step::Later { ms: 9_000 });
         for from in [5, 6, 7] {
-            assert!(!world.state.on_datagram(address(from), &check, world.now), "it is nobody's");
+            assert!(!world.state.on_datagram(address(from), &check, world.now, Duration::ZERO), "it is nobody's");
             assert!(!world.state.by_address.contains_key(&address(from)));
         }
         assert_eq!(world.state.legs[id].as_ref().and_then(|leg| leg.path.to()), Some(Route::Udp(address(1))));
         assert_eq!(heard(&world), before);
-        assert!(world.state.on_datagram(address(1), &check, world.now), "its client may send it again");
+        assert!(world.state.on_datagram(address(1), &check, world.now, Duration::ZERO), "its client may send it again");
     }
 
     #[test]

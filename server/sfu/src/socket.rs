@@ -1,6 +1,7 @@
 //! A worker's UDP socket: many datagrams per call in and out.
 //!
-//! Owns: the buffers for receiving, grouping by destination for sending (UDP GSO where the kernel has it).
+//! Owns: the buffers for receiving, how long each datagram lay in the kernel's, grouping by destination for sending (UDP GSO where the
+//! kernel has it).
 //! Never: knows what a datagram is. Elsewhere: `worker`; connections (`tcp`).
 
 use std::{
@@ -8,6 +9,7 @@ use std::{
     net::{IpAddr, SocketAddr, UdpSocket},
     os::fd::AsRawFd as _,
     ptr,
+    time::{Duration, SystemTime},
 };
 
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
@@ -23,6 +25,8 @@ const KERNEL_BUFFER: usize = 8 * 1024 * 1024;
 /// The kernel sends at most this many segments, and bytes, in one go.
 const SEGMENTS: usize = 64;
 const SEGMENT_BYTES: usize = 60_000;
+/// Longer than this no datagram lies in a buffer that we go on reading: the system's clock was set.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// See the module.
 pub(crate) struct DatagramSocket {
@@ -37,6 +41,11 @@ pub(crate) struct DatagramSocket {
 #[repr(C, align(8))]
 struct Control([u8; 24]);
 
+/// Room for one control message carrying a time, and some more.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Stamp([u8; 64]);
+
 impl DatagramSocket {
     pub(crate) fn bind(address: IpAddr, port: u16) -> io::Result<Self> {
         let address = SocketAddr::new(address, port);
@@ -50,6 +59,7 @@ impl DatagramSocket {
             socket.set_only_v6(false)?;
         }
         socket.bind(&address.into())?;
+        stamp_arrivals(&socket);
         Ok(Self { socket: socket.into(), buffers: vec![[0; DATAGRAM]; BATCH], gso: true, both })
     }
 
@@ -61,11 +71,12 @@ impl DatagramSocket {
         self.socket.as_raw_fd()
     }
 
-    /// Takes what has arrived, at most one batch. True: there may be more.
-    pub(crate) fn receive(&mut self, mut each: impl FnMut(SocketAddr, &[u8])) -> bool {
+    /// Takes what has arrived, at most one batch, each with how long it has waited for us. True: there may be more.
+    pub(crate) fn receive(&mut self, mut each: impl FnMut(SocketAddr, &[u8], Duration)) -> bool {
         // SAFETY: both are plain C structures for which all zeroes is a valid value.
         let mut addresses: [libc::sockaddr_storage; BATCH] = unsafe { mem::zeroed() };
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
+        let mut stamps = [Stamp([0; 64]); BATCH];
         let mut parts: [libc::iovec; BATCH] = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH];
         for n in 0..BATCH {
             parts[n] = libc::iovec { iov_base: self.buffers[n].as_mut_ptr().cast(), iov_len: DATAGRAM };
@@ -73,8 +84,10 @@ impl DatagramSocket {
             headers[n].msg_hdr.msg_iovlen = 1;
             headers[n].msg_hdr.msg_name = ptr::from_mut(&mut addresses[n]).cast();
             headers[n].msg_hdr.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            headers[n].msg_hdr.msg_control = stamps[n].0.as_mut_ptr().cast();
+            headers[n].msg_hdr.msg_controllen = mem::size_of::<Stamp>() as _;
         }
-        // SAFETY: every header points at a buffer and an address that live until the call returns.
+        // SAFETY: every header points at a buffer, an address and a stamp that live until the call returns.
         let count = unsafe {
             libc::recvmmsg(
                 self.socket.as_raw_fd(),
@@ -85,11 +98,13 @@ impl DatagramSocket {
             )
         };
         let count = usize::try_from(count).unwrap_or(0);
+        let now = SystemTime::now();
         for n in 0..count {
             let len = (headers[n].msg_len as usize).min(DATAGRAM);
             if let Some(from) = socket_address(&addresses[n], headers[n].msg_hdr.msg_namelen) {
                 let from = if self.both { SocketAddr::new(from.ip().to_canonical(), from.port()) } else { from };
-                each(from, &self.buffers[n][..len]);
+                let waited = arrival(&headers[n].msg_hdr).and_then(|at| now.duration_since(at).ok());
+                each(from, &self.buffers[n][..len], waited.unwrap_or_default().min(LONGEST_WAIT));
             }
         }
         count == BATCH
@@ -194,6 +209,35 @@ impl Outlet {
     }
 }
 
+/// Asks the kernel to say of each datagram when it came: a program that is late would take its own lateness for the network's.
+fn stamp_arrivals(socket: &Socket) {
+    let on: libc::c_int = 1;
+    // SAFETY: the descriptor is open, and the value is an int of the size that is told. A kernel that refuses stamps nothing.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TIMESTAMPNS,
+            (&raw const on).cast(),
+            mem::size_of::<libc::c_int>() as libc::socklen_t,
+        );
+    }
+}
+
+/// When the kernel had this datagram.
+fn arrival(header: &libc::msghdr) -> Option<SystemTime> {
+    // SAFETY: the kernel has filled the control buffer that the header points at, and it lives.
+    let at = unsafe {
+        let message = libc::CMSG_FIRSTHDR(header).as_ref()?;
+        if (message.cmsg_level, message.cmsg_type) != (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) {
+            return None;
+        }
+        ptr::read_unaligned(libc::CMSG_DATA(message).cast::<libc::timespec>())
+    };
+    let since = Duration::new(u64::try_from(at.tv_sec).ok()?, u32::try_from(at.tv_nsec).ok()?);
+    SystemTime::UNIX_EPOCH.checked_add(since)
+}
+
 /// How many of these may go in one call: same length, only the last may be shorter.
 fn run(lens: &[usize]) -> usize {
     let (mut count, mut bytes) = (1, lens[0]);
@@ -248,14 +292,42 @@ mod tests {
             assert_eq!(client.send(SocketAddr::new(own, port), &parcel(b"hello")), 0);
             let mut seen = Vec::new();
             while seen.is_empty() {
-                both.receive(|from, data| seen.push((from, data.to_vec())));
+                both.receive(|from, data, _| seen.push((from, data.to_vec())));
             }
             assert_eq!(seen, [(at, b"hello".to_vec())]);
             assert_eq!(both.send(at, &parcel(b"back")), 0);
             let mut answers = 0;
             while answers == 0 {
-                client.receive(|_, data| answers += usize::from(data == b"back"));
+                client.receive(|_, data, _| answers += usize::from(data == b"back"));
             }
+        }
+    }
+
+    #[test]
+    fn what_lay_in_the_kernel_says_how_long() {
+        let mut from = DatagramSocket::bind(Ipv4Addr::LOCALHOST.into(), 0).expect("binds");
+        let mut to = DatagramSocket::bind(Ipv4Addr::LOCALHOST.into(), 0).expect("binds");
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, to.port().expect("bound")));
+        let parcel = Parcel { bytes: b"hello".to_vec(), lens: vec![5] };
+        let began = std::time::Instant::now();
+        let mut sent = Vec::new();
+        for _ in 0..3 {
+            let before = began.elapsed();
+            assert_eq!(from.send(at, &parcel), 0);
+            sent.push((before, began.elapsed()));
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        let read = began.elapsed();
+        let mut waited = Vec::new();
+        while waited.len() < 3 {
+            to.receive(|_, _, wait| waited.push(wait));
+        }
+        let done = began.elapsed();
+        // The system's clock and the process's may run apart a little.
+        let slack = Duration::from_millis(1);
+        for ((before, after), waited) in sent.into_iter().zip(waited) {
+            assert!(waited + slack >= read - after, "{waited:?} of at least {:?}", read - after);
+            assert!(waited <= done - before + slack, "{waited:?} of at most {:?}", done - before);
         }
     }
 
@@ -275,7 +347,7 @@ mod tests {
             assert_eq!((out.packets, out.bytes, out.refused, out.parcel.bytes.len()), (31, 9_007, 0, 0));
             let mut seen = Vec::new();
             for _ in 0..100 {
-                to.receive(|_, data| seen.push((data.len(), data[0])));
+                to.receive(|_, data, _| seen.push((data.len(), data[0])));
                 if seen.len() == 31 {
                     break;
                 }

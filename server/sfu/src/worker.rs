@@ -148,10 +148,12 @@ impl State {
         }
     }
 
-    /// One datagram from the network. False: it belonged to nobody.
-    pub(crate) fn on_datagram(&mut self, from: SocketAddr, data: &[u8], now: Instant) -> bool {
+    /// One datagram from the network, which has waited for us. False: it belonged to nobody.
+    pub(crate) fn on_datagram(&mut self, from: SocketAddr, data: &[u8], now: Instant, waited: Duration) -> bool {
         let Some(id) = self.owner(from, data, now) else { return false };
-        self.feed(id, Route::Udp(from), data, now)
+        // What is measured of a packet counts from its arrival; everything else happens now.
+        let came = if is_media(data) { now.checked_sub(waited).unwrap_or(now) } else { now };
+        self.feed(id, Route::Udp(from), data, came)
     }
 
     /// Hands a packet to its leg.
@@ -451,10 +453,10 @@ impl Worker {
         for _ in 0..BATCHES_PER_TURN {
             let (mut packets, mut bytes, mut drops) = (0, 0, 0);
             let state = &mut self.state;
-            let more = self.outlet.socket.receive(|from, data| {
+            let more = self.outlet.socket.receive(|from, data, waited| {
                 packets += 1;
                 bytes += data.len() as u64;
-                drops += u64::from(!state.on_datagram(from, data, now));
+                drops += u64::from(!state.on_datagram(from, data, now, waited));
             });
             self.shared.packets_in.fetch_add(packets, Ordering::Relaxed);
             self.shared.bytes_in.fetch_add(bytes, Ordering::Relaxed);
@@ -512,4 +514,9 @@ impl Worker {
 /// RFC 7983: the first byte of STUN is 0 to 3.
 fn is_stun(data: &[u8]) -> bool {
     data.first().is_some_and(|first| *first <= 3)
+}
+
+/// RFC 7983: that of RTP and RTCP is 128 to 191.
+fn is_media(data: &[u8]) -> bool {
+    data.first().is_some_and(|first| (128..=191).contains(first))
 }
