@@ -54,6 +54,9 @@ pub struct EncoderChoice {
     pub bitrate_property: String,
     /// 1 for bit/s, 1000 for kbit/s.
     pub bitrate_unit: u32,
+    /// It takes pictures of another size while it runs, and begins anew with a key frame.
+    #[serde(default)]
+    pub resizes: bool,
 }
 
 impl EncoderChoice {
@@ -74,6 +77,7 @@ impl EncoderChoice {
             output: String::new(),
             bitrate_property: "target-bitrate".into(),
             bitrate_unit: 1,
+            resizes: true,
         }
     }
 }
@@ -101,6 +105,7 @@ enum Kind {
     Number(i64, i64),
     /// One of these numbers.
     Unit(&'static [i64]),
+    Flag,
 }
 
 /// Every key there is, with its section; "" is the top.
@@ -116,6 +121,7 @@ const KEYS: &[(&str, &str, Kind)] = &[
     ("encoder", "output", Kind::Text),
     ("encoder", "bitrate_property", Kind::Name(true)),
     ("encoder", "bitrate_unit", Kind::Unit(&[1, 1_000])),
+    ("encoder", "resizes", Kind::Flag),
 ];
 /// Keys that an `[[encoder]]` must have: there is no sensible value for them.
 const NEEDED: &[&str] = &["element", "codec", "bitrate_property", "bitrate_unit"];
@@ -212,6 +218,8 @@ fn check_section(section: &str, given: &Table, place: &str) -> Result<(), GlassE
                     return bad(&format!("it is not a number from {least} to {most}"));
                 }
             }
+            (Kind::Flag, Value::Boolean(_)) => {}
+            (Kind::Flag, _) => return bad("it is neither `true` nor `false`"),
             (Kind::Unit(units), value) => {
                 if !value.as_integer().is_some_and(|v| units.contains(&v)) {
                     return bad("it is neither 1 (bit/s) nor 1000 (kbit/s)");
@@ -318,6 +326,7 @@ mod tests {
                 Kind::Number(a, b) => vec![format!("{a} to {b}")],
                 Kind::Word(words) => words.iter().map(|w| format!("`\"{w}\"`")).collect(),
                 Kind::Unit(units) => units.iter().map(|u| format!("`{u}`")).collect(),
+                Kind::Flag => ["`true`", "`false`"].map(String::from).to_vec(),
                 Kind::Text | Kind::Name(_) => vec![],
             };
             assert!(limits.iter().all(|l| row.contains(l)), "{key}: {limits:?} in {row}");

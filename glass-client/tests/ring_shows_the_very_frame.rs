@@ -9,7 +9,12 @@ use std::{
 
 use lotse_glass::{
     capture::{
-        self, Outlets, RawFrame, Source, clip::Clip, decode::Decoder, encode::Encoded, encoders::Encoders, pattern,
+        self, Outlets, RawFrame, Source,
+        clip::Clip,
+        decode::Decoder,
+        encode::{Encoded, Rate},
+        encoders::Encoders,
+        pattern,
         pattern::read_number,
     },
     clock::{RtpClock, monotonic_ns},
@@ -26,8 +31,8 @@ struct Run {
     bytes: usize,
 }
 
-/// Runs a source through an encoder for `seconds`.
-fn run(source: Box<dyn Source>, choices: &[EncoderChoice], seconds: u64) -> Run {
+/// Runs a source through an encoder, for `seconds` at each of these sizes: is it the half one?
+fn run(source: Box<dyn Source>, choices: &[EncoderChoice], seconds: u64, sizes: &[bool]) -> Run {
     capture::init().expect("gstreamer");
     let clock = RtpClock { epoch_ns: monotonic_ns(), ..RATE };
     let (tx, rx) = mpsc::channel();
@@ -37,11 +42,11 @@ fn run(source: Box<dyn Source>, choices: &[EncoderChoice], seconds: u64) -> Run 
         let rtp = clock.unwrapped(e.capture_ns);
         let _ = tx.send(EncodedFrame { codec: e.codec, capture_ns: e.capture_ns, rtp, key: e.key, data: e.data });
     };
-    let encoder = Encoders::new(choices).start(Arc::new(deliver)).expect("encoder");
+    let encoder = Arc::new(Encoders::new(choices).start(Arc::new(deliver)).expect("encoder"));
     assert_eq!(encoder.codec(), codec);
     let numbers = Arc::new(Mutex::new(BTreeMap::new()));
     let outlets = {
-        let numbers = numbers.clone();
+        let (numbers, encoder) = (numbers.clone(), encoder.clone());
         Outlets {
             picture: Arc::new(move |frame: RawFrame| {
                 let map = frame.picture.map_readable().expect("readable");
@@ -57,26 +62,31 @@ fn run(source: Box<dyn Source>, choices: &[EncoderChoice], seconds: u64) -> Run 
     let running = source.start(outlets).expect("source");
     let mut ring = Ring::default();
     let mut bytes = 0;
-    let end = Instant::now() + Duration::from_secs(seconds);
-    while let Ok(frame) = rx.recv_timeout(end.saturating_duration_since(Instant::now())) {
-        bytes += frame.data.len();
-        ring.push(frame);
+    for half in sizes {
+        encoder.follow(Rate { half: *half, ..Rate::FULL });
+        let end = Instant::now() + Duration::from_secs(seconds);
+        while let Ok(frame) = rx.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            bytes += frame.data.len();
+            ring.push(frame);
+        }
     }
     drop(running);
     let numbers = numbers.lock().expect("lock").clone();
     Run { ring, numbers, bytes }
 }
 
-fn all_are_found(run: &Run) -> Vec<(usize, Duration)> {
+/// Of each that is there: how many had to be decoded, how long that took, how wide it is.
+fn all_are_found(run: &Run) -> Vec<(usize, Duration, usize)> {
     let mut decoder = Decoder::default();
     let mut found = Vec::new();
     for (&rtp, &number) in run.numbers.iter().step_by(7) {
         let Some(frames) = run.ring.find(rtp, Match::Exact) else { continue };
         let started = Instant::now();
         let picture = decoder.last_of(&frames).expect("decodes");
-        found.push((frames.len(), started.elapsed()));
-        assert_eq!((picture.width, picture.height), (1280, 720));
-        assert_eq!(read_number(&picture.data, 1280, 1280), Some(number), "frame {rtp}");
+        let width = picture.width;
+        found.push((frames.len(), started.elapsed(), width));
+        assert!(matches!((width, picture.height), (1280, 720) | (640, 360)), "{width}");
+        assert_eq!(read_number(&picture.data, width, width), Some(number), "frame {rtp} of {width}");
     }
     found
 }
@@ -88,7 +98,7 @@ fn workshop() -> Box<Clip> {
 
 #[test]
 fn every_frame_of_the_workshop_clip_comes_back_with_its_number() {
-    let run = run(workshop(), &[], 7);
+    let run = run(workshop(), &[], 7, &[false]);
     let found = all_are_found(&run);
     // 25 pictures a second, every seventh asked for; a busy machine may drop some, but not most.
     assert!(found.len() >= 12, "only {} of {} frames encoded", found.len(), run.numbers.len() / 7);
@@ -111,11 +121,25 @@ fn h264_frames_come_back_too_where_an_encoder_is_installed() {
         output: String::new(),
         bitrate_property: "bitrate".into(),
         bitrate_unit: 1000,
+        resizes: true,
     };
     let missing = EncoderChoice { element: "nosuchenc".into(), ..choice.clone() };
-    let run = run(Box::new(pattern::Picture), &[missing, choice], 3);
-    let found = all_are_found(&run);
-    assert!(found.len() >= 5, "only {} frames", found.len());
+    let run = run(Box::new(pattern::Picture), &[missing, choice], 2, &[false, true, false]);
+    each_size_comes_back(&run, &[1280, 640, 1280]);
+}
+
+#[test]
+fn frames_of_half_the_size_and_the_whole_ones_before_and_after_come_back() {
+    let run = run(workshop(), &[], 2, &[false, true, false]);
+    each_size_comes_back(&run, &[1280, 640, 1280]);
+}
+
+fn each_size_comes_back(run: &Run, widths: &[usize]) {
+    let found = all_are_found(run);
+    assert!(found.len() >= 8, "only {} frames", found.len());
+    let mut seen: Vec<usize> = found.iter().map(|f| f.2).collect();
+    seen.dedup();
+    assert_eq!(seen, widths);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Encodes pictures: `main` at 1280x720 and `preview` at 320x180.
+//! Encodes pictures: `main` at 1280x720, or half of it where the link is narrow, and `preview` at 320x180.
 //!
 //! Owns: one GStreamer pipeline per encoding, running times taken from the segment (raw PTS of x264 are shifted by 1000
 //! hours), key frames by time and on request, and what went wrong. One frame waits at most; a newer one replaces it.
@@ -45,14 +45,17 @@ const EARLY_NS: u64 = 12_000_000;
 /// Requests for key frames closer together than this are one: three tenths of a second, or as long as a narrow link takes to carry one.
 const KEY_FRAME_PAUSE_NS: u64 = 300_000_000;
 const LONGEST_KEY_FRAME_PAUSE_NS: u64 = 3_000_000_000;
-/// Bits of a key frame at a low rate: some 25 kB.
+/// Bits of a key frame at a low rate: some 25 kB, and 9 at half the size.
 const KEY_FRAME_BITS: u64 = 200_000;
+const HALF_KEY_FRAME_BITS: u64 = 72_000;
 /// So many pictures in and none out, for so long: the encoder hangs. Software on a machine with all its hands full was seen to hold
 /// pictures for 4.7 s, and a source that was held up itself gives many at once.
 const UNANSWERED: u64 = 150;
 const UNANSWERED_NS: u64 = 6_000_000_000;
 /// The encoder's name in its pipeline.
 const ENCODER: &str = "encoder";
+/// And what sets the size before it.
+const SIZE: &str = "size";
 /// Between two pictures of a trial.
 const TRIAL_PERIOD: Duration = Duration::from_millis(33);
 
@@ -81,15 +84,17 @@ impl Size {
     }
 }
 
-/// Bit/s and pictures a second of `main`.
+/// Bit/s, pictures a second and size of `main`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     pub bps: u32,
     pub fps: u32,
+    /// Half as wide and half as high.
+    pub half: bool,
 }
 
 impl Rate {
-    pub const FULL: Self = Self { bps: MAIN_BITRATE, fps: 30 };
+    pub const FULL: Self = Self { bps: MAIN_BITRATE, fps: 30, half: false };
 }
 
 /// Takes encoded pictures, on a thread of the encoder; must not block.
@@ -104,6 +109,8 @@ pub struct Encoder {
     element: String,
     /// Where the bit rate is set while it runs, and in what unit; None: it stands in settings that are read once.
     rate: Option<(gst::Element, String, u32)>,
+    /// Where the size is set while it runs, and whether it is the half one; None: this encoder has one size.
+    size: Option<(gst::Element, AtomicBool)>,
     /// Least time between two pictures.
     period_ns: AtomicU64,
     key_period_ns: AtomicU64,
@@ -164,6 +171,10 @@ impl Encoder {
         let rate = (!choice.bitrate_property.is_empty())
             .then(|| Ok::<_, String>((element(ENCODER)?, choice.bitrate_property.clone(), choice.bitrate_unit.max(1))))
             .transpose()?;
+        let size_filter = resizes(size, choice).then(|| element(SIZE)).transpose()?;
+        if let Some(filter) = &size_filter {
+            filter.set_property("caps", sized(false));
+        }
         let input = element("in")?.downcast::<AppSrc>().map_err(|_| "no appsrc".to_owned())?;
         let output = element("out")?.downcast::<AppSink>().map_err(|_| "no appsink".to_owned())?;
         let fps = if size == Size::Main { 30 } else { 5 };
@@ -222,6 +233,7 @@ impl Encoder {
             codec,
             element: choice.element.clone(),
             rate,
+            size: size_filter.map(|filter| (filter, AtomicBool::new(false))),
             period_ns: (if size == Size::Main { 0 } else { PREVIEW_PERIOD_NS }).into(),
             key_period_ns: KEY_FRAME_NS.into(),
             key_pause_ns: KEY_FRAME_PAUSE_NS.into(),
@@ -277,8 +289,16 @@ impl Encoder {
         (waiting > UNANSWERED && since_ns > UNANSWERED_NS).then(|| format!("nothing came out for {waiting} pictures"))
     }
 
-    /// From the next picture on. One whose bit rate stands in settings that are read once follows the pace alone.
+    /// From the next picture on; another size begins with a key frame. One whose bit rate stands in settings that are read once
+    /// follows the pace alone, one that cannot change its size keeps it.
     pub fn follow(&self, rate: Rate) {
+        let mut half = false;
+        if let Some((filter, now)) = &self.size {
+            half = rate.half;
+            if now.swap(half, Ordering::Relaxed) != half {
+                filter.set_property("caps", sized(half));
+            }
+        }
         if let Some((element, property, unit)) = &self.rate {
             element.set_property_from_str(property, &(rate.bps / unit).to_string());
         }
@@ -288,7 +308,8 @@ impl Encoder {
         self.period_ns.store(every_ns.saturating_sub(EARLY_NS), Ordering::Relaxed);
         let keys_ns = if rate.bps < KEY_FRAMES_FROM { RARE_KEY_FRAME_NS } else { KEY_FRAME_NS };
         self.key_period_ns.store(keys_ns, Ordering::Relaxed);
-        let carried_ns = KEY_FRAME_BITS * 1_000_000_000 / u64::from(rate.bps.max(1));
+        let bits = if half { HALF_KEY_FRAME_BITS } else { KEY_FRAME_BITS };
+        let carried_ns = bits * 1_000_000_000 / u64::from(rate.bps.max(1));
         let pause_ns = carried_ns.clamp(KEY_FRAME_PAUSE_NS, LONGEST_KEY_FRAME_PAUSE_NS);
         self.key_pause_ns.store(pause_ns, Ordering::Relaxed);
     }
@@ -353,6 +374,19 @@ impl Drop for Encoder {
     }
 }
 
+fn resizes(size: Size, choice: &EncoderChoice) -> bool {
+    size == Size::Main && choice.resizes
+}
+
+/// Of the main picture.
+fn sized(half: bool) -> gst::Caps {
+    let part = if half { 2 } else { 1 };
+    gst::Caps::builder("video/x-raw")
+        .field("width", i32::from(MAIN_WIDTH) / part)
+        .field("height", i32::from(MAIN_HEIGHT) / part)
+        .build()
+}
+
 /// The pipeline as on a `gst-launch-1.0` line.
 fn line(size: Size, choice: &EncoderChoice) -> String {
     let (width, height) = size.pixels();
@@ -364,6 +398,9 @@ fn line(size: Size, choice: &EncoderChoice) -> String {
     let settings = choice.settings.replace("{bitrate}", &bitrate.to_string());
     // I420 comes in; hardware often wants NV12. Where the encoder takes I420, nothing is copied.
     let scale = match size {
+        Size::Main if resizes(size, choice) => {
+            format!("videoconvert n-threads=1 ! videoscale ! capsfilter name={SIZE}")
+        }
         Size::Main => "videoconvert n-threads=1".into(),
         Size::Preview => format!("videoscale ! video/x-raw,width={width},height={height}"),
     };

@@ -1,6 +1,6 @@
 //! Shares what the way to the server carries between voice and picture: the voice first, the picture what remains.
 //!
-//! Owns: rate and pace of the picture, and how long the voice's frames are. Never: measures, encodes. Elsewhere: the measure is the interceptors'
+//! Owns: rate, pace and size of the picture, and how long the voice's frames are. Never: measures, encodes. Elsewhere: the measure is the interceptors'
 //! `Estimator`; the picture's rate is set by `capture::encode`.
 
 use lotse_interceptor::Limits;
@@ -15,7 +15,13 @@ const USED: f64 = 0.92;
 /// Bit/s of a picture that still shows something.
 const LEAST_BPS: u32 = 60_000;
 /// Pictures a second from so many bit/s on: few good ones say more than many bad ones.
-const PACES: [(u32, u32); 4] = [(900_000, 30), (450_000, 15), (200_000, 10), (0, 5)];
+const PACES: [(u32, u32); 2] = [(900_000, 30), (0, 15)];
+/// Of pictures of half the size: a quarter of the pixels.
+const HALF_PACES: [(u32, u32); 3] = [(220_000, 15), (110_000, 10), (0, 5)];
+/// Bit/s of the picture below which it is of half the size: its key frames would fill a narrow link for a second.
+const HALF_BELOW: u32 = 450_000;
+/// And so much more before it is whole again, as a part: each change costs a key frame.
+const WHOLE_AGAIN: f64 = 1.3;
 /// Upwards only when there is so much more than the step needs: no going to and fro.
 const MORE: f64 = 1.15;
 /// Frames of 20 ms below the first target, of 10 ms again above the second, bit/s.
@@ -68,7 +74,9 @@ impl Ladder {
         let long_voice = target_bps < if self.share.long_voice { SHORT_VOICE_ABOVE } else { LONG_VOICE_BELOW };
         let voice = if long_voice { LONG_VOICE_BPS } else { VOICE_BPS };
         let bps = ((target_bps * USED - voice).max(0.0) as u32).clamp(LEAST_BPS, MAIN_BITRATE);
-        let main = Rate { bps, fps: self.pace(bps) };
+        let whole_from = f64::from(HALF_BELOW) * if self.share.main.half { WHOLE_AGAIN } else { 1.0 };
+        let half = f64::from(bps) < whole_from;
+        let main = Rate { bps, fps: self.pace(bps, half), half };
         let next = Share { main, long_voice };
         let change = (f64::from(bps) - f64::from(self.share.main.bps)).abs() / f64::from(self.share.main.bps);
         let arrived = bps != self.share.main.bps && (bps == MAIN_BITRATE || bps == LEAST_BPS);
@@ -79,8 +87,9 @@ impl Ladder {
         })
     }
 
-    fn pace(&self, bps: u32) -> u32 {
-        let at = |bps: u32| PACES.iter().find(|(from, _)| bps >= *from).map_or(0, |(_, fps)| *fps);
+    fn pace(&self, bps: u32, half: bool) -> u32 {
+        let paces = if half { &HALF_PACES[..] } else { &PACES[..] };
+        let at = |bps: u32| paces.iter().find(|(from, _)| bps >= *from).map_or(0, |(_, fps)| *fps);
         let sure = at((f64::from(bps) / MORE) as u32);
         // Down at once, up when it is sure.
         if at(bps) > self.share.main.fps { sure.max(self.share.main.fps) } else { at(bps) }
@@ -91,9 +100,11 @@ impl Ladder {
 mod tests {
     use super::*;
 
-    fn share(ladder: &mut Ladder, kbit: f64) -> (u32, u32, bool) {
+    /// kbit/s, pictures a second, half the size, long frames of the voice.
+    fn share(ladder: &mut Ladder, kbit: f64) -> (u32, u32, bool, bool) {
         let _ = ladder.step(kbit * 1e3);
-        (ladder.share.main.bps / 1000, ladder.share.main.fps, ladder.share.long_voice)
+        let Share { main, long_voice } = ladder.share;
+        (main.bps / 1000, main.fps, main.half, long_voice)
     }
 
     #[test]
@@ -105,12 +116,15 @@ mod tests {
     }
 
     #[test]
-    fn the_voice_comes_first_and_the_picture_slows_down_before_it_blurs() {
+    fn the_voice_comes_first_and_the_picture_slows_down_then_shrinks_before_it_blurs() {
         let mut ladder = Ladder::default();
-        assert_eq!(share(&mut ladder, 1_000.0), (865, 15, false));
-        assert_eq!(share(&mut ladder, 300.0), (236, 10, true));
-        assert_eq!(share(&mut ladder, 100.0), (60, 5, true));
-        assert_eq!(share(&mut ladder, 2_000.0), (1_500, 30, false));
+        assert_eq!(share(&mut ladder, 1_000.0), (865, 15, false, false));
+        assert_eq!(share(&mut ladder, 300.0), (236, 15, true, true));
+        assert_eq!(share(&mut ladder, 200.0), (144, 10, true, true));
+        assert_eq!(share(&mut ladder, 100.0), (60, 5, true, true));
+        assert_eq!(share(&mut ladder, 650.0).2, true, "not for so little more");
+        assert_eq!(share(&mut ladder, 720.0), (607, 15, false, false));
+        assert_eq!(share(&mut ladder, 2_000.0), (1_500, 30, false, false));
     }
 
     #[test]
@@ -119,12 +133,12 @@ mod tests {
         share(&mut ladder, 600.0);
         let told: Vec<_> = (0..20).filter_map(|n| ladder.step(if n % 2 == 0 { 590e3 } else { 610e3 })).collect();
         assert_eq!(told, []);
-        // Around a pace's own step: down once, and not up again for so little.
+        // Around the size's own step: down once, and not up again for so little.
         share(&mut ladder, 530.0);
-        assert_eq!(ladder.share.main.fps, 10);
-        share(&mut ladder, 570.0);
-        assert_eq!(ladder.share.main.fps, 10);
-        share(&mut ladder, 640.0);
-        assert_eq!(ladder.share.main.fps, 15);
+        assert!(ladder.share.main.half);
+        share(&mut ladder, 670.0);
+        assert!(ladder.share.main.half);
+        share(&mut ladder, 720.0);
+        assert!(!ladder.share.main.half);
     }
 }
