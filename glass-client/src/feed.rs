@@ -327,6 +327,9 @@ impl Inner {
 
     /// `false`: the main encoder has to be replaced.
     fn push(&self, main: Option<&Encoder>, frame: &RawFrame) -> bool {
+        if lock(&self.share, |share| share.rests) == Some(true) {
+            return true;
+        }
         let Some(main) = main else {
             self.counters.dropped.fetch_add(1, Ordering::Relaxed);
             return false;

@@ -1,5 +1,7 @@
 //! Carries out what the core decided: events, the media connection, devices.
 
+use std::time::Instant;
+
 use lotse_payload::pointer::PointerMessage;
 use lotse_protocol::{
     command::ClientMessage,
@@ -192,18 +194,22 @@ impl App {
         }
     }
 
-    /// Rate and pace of the picture, and the voice's frames, follow the way to the server.
-    pub(super) async fn follow_link(&mut self) {
-        if !self.config.call.follow_link {
-            return;
-        }
-        let path = self.media.as_ref().and_then(Media::path);
-        self.event(Event::Carries(path.filter(|path| path.limits).map(|path| path.target_bps))).await;
-        if let Some(path) = path
-            && let Some(share) = self.ladder.step(path.target_bps)
+    /// What the wearer is told of the way to the server.
+    pub(super) async fn look_at_link(&mut self) {
+        let path = self.media.as_ref().and_then(Media::path).filter(|path| path.limits);
+        self.event(Event::Carries(path.map(|path| path.target_bps))).await;
+    }
+
+    /// The picture, and the voice's frames, follow the way to the server.
+    pub(super) fn follow_link(&mut self) {
+        let share = match self.media.as_ref().and_then(Media::path) {
+            Some(path) => self.ladder.step(Instant::now(), &path),
+            None => self.ladder.wake(),
+        };
+        if let Some(share) = share
             && let Ok(feed) = self.feed.lock()
         {
-            tracing::info!("the link carries {} kbit/s: {share:?}", (path.target_bps / 1e3).round());
+            tracing::info!("the link carries {} kbit/s: {share:?}", (self.ladder.path_bps() / 1e3).round());
             feed.follow(share);
         }
     }

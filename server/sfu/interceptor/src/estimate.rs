@@ -33,15 +33,18 @@ const SHORT: Duration = Duration::from_millis(30);
 const LOSSY: f64 = 0.08;
 /// Fewer packets say nothing about loss.
 const ENOUGH: usize = 20;
+/// And fewer than these about a rate of late.
+const FEW: usize = 5;
 /// Between two cuts, at least: the first has to be seen.
 const SETTLES: Duration = Duration::from_millis(250);
 /// So long a lower rate is tried before a loss counts as the path's own.
 const TRIAL: Duration = Duration::from_millis(2_500);
 /// So long a loss counts as the path's own; then it is tried again.
 const OWN_LOSS_KEPT: Duration = Duration::from_secs(20);
-/// Growth a second: far from what was too much lately, and near it.
+/// Growth a second: far from what was too much lately, and near it, which is between these parts of it.
 const FAST: f64 = 1.45;
-const SLOW: f64 = 1.10;
+const SLOW: f64 = 1.15;
+const NEAR: std::ops::Range<f64> = 0.85..1.4;
 /// What was too much is forgotten after this.
 const CEILING_KEPT: Duration = Duration::from_secs(20);
 /// So much more than what arrives may be asked for: a source that sends little proves little.
@@ -55,8 +58,8 @@ const SILENT: Duration = Duration::from_millis(1_500);
 const STANDS: Duration = Duration::from_millis(150);
 /// At least this part is left by one cut: what arrives just after such a stop says little.
 const LEAST_LEFT: f64 = 0.4;
-/// So many cuts in vain, and what looks like a queue is the way itself.
-const IN_VAIN: u32 = 3;
+/// Cuts in vain for so long, and what looks like a queue is the way itself.
+const IN_VAIN: Duration = Duration::from_millis(1_500);
 
 /// Bit/s between which the target stays, and where it begins.
 #[derive(Debug, Clone, Copy)]
@@ -114,6 +117,8 @@ pub struct Estimator {
     epoch: Option<Instant>,
     arrived: VecDeque<Arrived>,
     sent: VecDeque<(Instant, bool)>,
+    /// What left before was too much, and its losses are accounted for.
+    losses_from: Option<Instant>,
     /// Least delay of each part, the newest last.
     bases: VecDeque<(Instant, i64)>,
     /// Since when the queue is too long.
@@ -123,9 +128,8 @@ pub struct Estimator {
     ceiling: Option<(Instant, f64)>,
     trial: Option<Trial>,
     own_loss: Option<(Instant, f64)>,
-    cuts: u32,
-    /// What stood in the queue at the first of these cuts.
-    first_cut_us: i64,
+    /// The first of the cuts for the queue that stands now: when, and what stood in it.
+    first_cut: Option<(Instant, i64)>,
     heard: Option<Instant>,
     path: Path,
 }
@@ -148,6 +152,7 @@ impl Estimator {
             epoch: None,
             arrived: VecDeque::new(),
             sent: VecDeque::new(),
+            losses_from: None,
             bases: VecDeque::new(),
             full_since: None,
             hold_until: None,
@@ -155,8 +160,7 @@ impl Estimator {
             ceiling: None,
             trial: None,
             own_loss: None,
-            cuts: 0,
-            first_cut_us: 0,
+            first_cut: None,
             heard: None,
             path: Path(Arc::new(Mutex::new(now))),
         }
@@ -179,7 +183,9 @@ impl Estimator {
         }
         self.heard = Some(now);
         for report in reports {
-            self.sent.push_back((report.departure, report.arrived));
+            if self.losses_from.is_none_or(|from| report.departure >= from) {
+                self.sent.push_back((report.departure, report.arrived));
+            }
             let Some(at) = report.arrival.filter(|_| report.arrived) else { continue };
             let epoch = *self.epoch.get_or_insert(report.departure);
             let left = report.departure.saturating_duration_since(epoch);
@@ -199,6 +205,16 @@ impl Estimator {
         while self.sent.front().is_some_and(|(at, _)| oldest.is_some_and(|o| *at + LOSS_WINDOW < o)) {
             self.sent.pop_front();
         }
+    }
+
+    /// What arrives while the queue grows; a measure over longer holds what arrived before.
+    fn delivered_of_late(&self, delivered: f64) -> f64 {
+        let newest = self.arrived.iter().map(|a| a.at).max().unwrap_or_default();
+        let late = || self.arrived.iter().filter(|a| a.at >= newest.saturating_sub(STANDING_WINDOW));
+        let Some(first) = late().map(|a| a.at).min() else { return delivered };
+        let (span, count) = ((newest - first).as_secs_f64(), late().count());
+        let bytes: usize = late().filter(|a| a.at > first).map(|a| a.bytes).sum();
+        if span < 0.1 || count < FEW { delivered } else { delivered.min(bytes as f64 * 8.0 / span) }
     }
 
     fn delivered(&self) -> Option<f64> {
@@ -246,6 +262,10 @@ impl Estimator {
         let full = standing_us > micros(FULL);
         let since = self.full_since.take_if(|_| full).unwrap_or(now);
         self.full_since = full.then_some(since);
+        if full {
+            // What a full queue loses is its own doing.
+            self.forget_losses(now);
+        }
         if self.hold_until.is_some_and(|until| now < until) {
             self.grown = Some(now);
             return;
@@ -255,16 +275,16 @@ impl Estimator {
         } else if full {
             self.cut(now, standing_us, delivered, round_trip);
         } else if let Some(loss) = lossy {
-            self.cuts = 0;
+            self.first_cut = None;
             if self.trial.is_none() {
                 self.trial = Some(Trial { until: now + TRIAL, loss, target: self.target });
-                self.lower_to(delivered);
+                self.lower_to(now, delivered);
                 self.ceiling = Some((now, delivered));
                 self.hold_until = Some(now + SETTLES.max(round_trip));
             }
             self.grown = Some(now);
         } else if standing_us < micros(SHORT) && self.trial.is_none() {
-            self.cuts = 0;
+            self.first_cut = None;
             self.grow(now, delivered);
         } else {
             self.grown = Some(now);
@@ -272,28 +292,36 @@ impl Estimator {
     }
 
     fn cut(&mut self, now: Instant, standing_us: i64, delivered: f64, round_trip: Duration) {
-        if self.cuts == 0 {
-            self.first_cut_us = standing_us;
-        }
-        if self.cuts >= IN_VAIN && standing_us * 10 > self.first_cut_us * 8 && delivered > 0.8 * self.target {
+        let (since, first_us) = *self.first_cut.get_or_insert((now, standing_us));
+        let as_sent = (0.8..1.3).contains(&(delivered / self.target));
+        // A queue grows or shrinks with what is sent.
+        let as_before = standing_us.abs_diff(first_us) * 5 < first_us.unsigned_abs();
+        if now.saturating_duration_since(since) >= IN_VAIN && as_before && as_sent {
             // Everything that is sent arrives, as late as before: this is how long the way is now.
             self.bases.clear();
-            self.cuts = 0;
+            self.first_cut = None;
             self.ceiling = None;
             return;
         }
-        self.cuts += 1;
         // Empty the queue within about a second, besides what goes on arriving.
         let part = (0.9 - standing_us as f64 / 1e6).clamp(0.5, 0.85);
         // The first step of several need not wait for the sight of itself.
-        let enough = self.lower_to(delivered * part);
+        let delivered = self.delivered_of_late(delivered);
+        let enough = self.lower_to(now, delivered * part);
         self.ceiling = Some((now, delivered));
         self.hold_until = Some(now + if enough { SETTLES.max(round_trip) } else { SETTLES });
         self.grown = Some(now);
     }
 
+    /// Of what has left by now.
+    fn forget_losses(&mut self, now: Instant) {
+        self.losses_from = Some(now);
+        self.sent.clear();
+    }
+
     /// False: there is more to cut.
-    fn lower_to(&mut self, bps: f64) -> bool {
+    fn lower_to(&mut self, now: Instant, bps: f64) -> bool {
+        self.forget_losses(now);
         let least = self.target * LEAST_LEFT;
         self.target = self.target.min(bps.max(least));
         bps >= least
@@ -316,8 +344,10 @@ impl Estimator {
     fn grow(&mut self, now: Instant, delivered: f64) {
         let passed = self.grown.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64()).min(0.5);
         self.grown = Some(now);
-        let near = self.ceiling.is_some_and(|(_, ceiling)| (0.85..1.1).contains(&(self.target / ceiling)));
-        let grown = self.target * (if near { SLOW } else { FAST }).powf(passed);
+        let near = self.ceiling.is_some_and(|(_, ceiling)| NEAR.contains(&(self.target / ceiling)));
+        // What came through a full queue is what the path carries: once that is empty, most of it is used again.
+        let sure = self.ceiling.map_or(0.0, |(_, ceiling)| ceiling * NEAR.start);
+        let grown = (self.target * (if near { SLOW } else { FAST }).powf(passed)).max(sure);
         // One that sends less than it may does not learn that more would pass.
         self.target = grown.min(self.target.max(delivered * AHEAD + AHEAD_BPS));
     }

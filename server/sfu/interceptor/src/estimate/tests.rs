@@ -27,6 +27,9 @@ struct Road {
     loss: f64,
     /// At most this is sent, whatever may be.
     source_bps: f64,
+    /// What is sent now; an encoder takes so long to follow.
+    sends_bps: f64,
+    lag: Duration,
     /// The queue is empty again at this time.
     free: Duration,
     next: Duration,
@@ -49,6 +52,8 @@ impl Road {
             jitter: Duration::ZERO,
             loss: 0.0,
             source_bps: f64::MAX,
+            sends_bps: LIMITS.start,
+            lag: Duration::ZERO,
             free: Duration::ZERO,
             next: Duration::ZERO,
             underway: Vec::new(),
@@ -110,8 +115,11 @@ impl Road {
         while self.now < end {
             if self.now >= self.next {
                 self.send();
-                let bps = self.target().min(self.source_bps);
-                self.next = self.now + Duration::from_secs_f64(BYTES as f64 * 8.0 / bps);
+                let wanted = self.target().min(self.source_bps);
+                let period = BYTES as f64 * 8.0 / self.sends_bps;
+                let follows = (period / self.lag.as_secs_f64().max(1e-9)).min(1.0);
+                self.sends_bps += (wanted - self.sends_bps) * follows;
+                self.next = self.now + Duration::from_secs_f64(BYTES as f64 * 8.0 / self.sends_bps);
             }
             if self.now >= self.told {
                 self.told = self.now + FEEDBACK;
@@ -155,6 +163,26 @@ fn a_path_that_narrows_is_followed_within_two_seconds_and_one_that_widens_within
     assert!(road.queue() < ms(300), "{:?}", road.queue());
     let used = mean(&road.drive(ms(10_000))) / 300e3;
     assert!((0.6..1.1).contains(&used), "{used:.2}");
+    road.bps = 2e6;
+    let up = road.drive(ms(10_000));
+    assert!(up.iter().any(|t| *t > 1.6e6), "{:?}", up.last());
+}
+
+#[test]
+fn a_narrow_path_is_used_well_soon_although_what_jammed_it_was_lost_and_the_encoder_follows_late() {
+    let mut road = Road { lag: ms(400), ..Road::new(2e6) };
+    road.drive(ms(20_000));
+    road.bps = 300e3;
+    road.drive(ms(2_500));
+    let soon = mean(&road.drive(ms(2_000))) / 300e3;
+    let (mut used, mut queues) = (0.0, Vec::new());
+    for _ in 0..150 {
+        used += mean(&road.drive(ms(100))) / 300e3 / 150.0;
+        queues.push(road.queue());
+    }
+    queues.sort();
+    assert!(soon > 0.6 && (0.75..1.15).contains(&used), "{soon:.2} at first, {used:.2} later");
+    assert!(queues[142] < ms(250), "a queue of {:?}", queues[142]);
     road.bps = 2e6;
     let up = road.drive(ms(10_000));
     assert!(up.iter().any(|t| *t > 1.6e6), "{:?}", up.last());
