@@ -202,7 +202,7 @@ for i in 0 1; do
     way=http://127.0.0.1:${RELAY[i]}
     printf '%s' "$LINK" >"$HOME_DIR/$name/link"
     start "$name-link" "$BIN/examples/relay" "$URL" "127.0.0.1:${RELAY[i]}" "$HOME_DIR/$name/link" "$((i + 1))"
-    simulated=(LOTSE_SERVER_SIMULATED_LINK="$HOME_DIR/$name/link" LOTSE_CALL_FOLLOW_LINK=true)
+    simulated=(LOTSE_SERVER_SIMULATED_LINK="$HOME_DIR/$name/link")
   fi
   start "$name" env \
     "${simulated[@]}" \

@@ -150,7 +150,7 @@ impl Default for Call {
     fn default() -> Self {
         Self {
             on_start: true,
-            follow_link: false,
+            follow_link: true,
             title: String::new(),
             asset: String::new(),
             customer: String::new(),

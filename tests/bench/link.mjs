@@ -49,7 +49,7 @@ pictures a second, frozen 1 %, concealed 1 %.
 |---|---|---|---|---|---|---|---|---|
 ${rows.join('\n')}
 
-The glasses' link changes, with \`[call] follow_link\`; in the order in which it did. Still: no picture painted for ${STILL_MS} ms. Aims: over again within 2 s, never 5 s; back up within 10 s; another address: 2 s.
+The glasses' link changes; in the order in which it did. Still: no picture painted for ${STILL_MS} ms. Aims: over again within 2 s, never 5 s; back up within 10 s; another address: 2 s.
 
 | link from then on | longest without a picture, ms | standstills | the last was over after, ms | kbit/s, first 10 s | last 10 s | pictures/s, last 10 s | taken |
 |---|---|---|---|---|---|---|---|

@@ -62,7 +62,7 @@ async function losses() {
 
 /** The glasses' link: 2 Mbit/s, 300 kbit/s, 2 Mbit/s, then another address. */
 async function changing() {
-  return inCall({ LOTSE_CALL_FOLLOW_LINK: 'true' }, async (page, glasses) => {
+  return inCall({}, async (page, glasses) => {
     const steps = [];
     for (const [words, seconds] of [
       [`rate=2000 ${RTT}`, WIDE_S],

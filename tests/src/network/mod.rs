@@ -8,7 +8,7 @@ mod fate;
 mod weather;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     future::ready,
     net::SocketAddr,
     sync::{Arc, Mutex},
@@ -52,6 +52,7 @@ struct Shared {
     cut: watch::Sender<bool>,
     faults: Mutex<Faults>,
     ways: [Mutex<Way>; 2],
+    underway: [mpsc::UnboundedSender<Underway>; 2],
     /// The link's door for each UDP port of the server.
     doors: tokio::sync::Mutex<HashMap<u16, u16>>,
     /// Counts the addresses the server has seen the client under.
@@ -81,6 +82,11 @@ impl Link {
                 .ok_or_else(|| format!("{server}: a link leads to http://ADDRESS:PORT"))?,
             cut: watch::channel(false).0,
             faults: Mutex::default(),
+            underway: std::array::from_fn(|_| {
+                let (to, coming) = mpsc::unbounded_channel();
+                tokio::spawn(deliver(coming));
+                to
+            }),
             ways: [seed, seed.wrapping_add(1)].map(|seed| Mutex::new(Way::new(seed, Instant::now()))),
             doors: tokio::sync::Mutex::default(),
             address: watch::channel(0).0,
@@ -308,12 +314,41 @@ async fn answers(shared: Arc<Shared>, of: u64, back: Arc<UdpSocket>, front: Arc<
 
 fn later(shared: &Shared, way: usize, bytes: &[u8], from: &Arc<UdpSocket>, to: SocketAddr) {
     for delay in shared.fate(way, bytes.len()) {
-        let (bytes, from) = (bytes.to_vec(), from.clone());
-        tokio::spawn(async move {
-            if !delay.is_zero() {
-                tokio::time::sleep(delay).await;
+        let underway = Underway { due: Instant::now() + delay, bytes: bytes.to_vec(), from: from.clone(), to };
+        // The link has ended: nothing arrives any more.
+        let _ = shared.underway[way].send(underway);
+    }
+}
+
+/// A datagram that will arrive.
+struct Underway {
+    due: Instant,
+    bytes: Vec<u8>,
+    from: Arc<UdpSocket>,
+    to: SocketAddr,
+}
+
+/// Delivers the datagrams of one direction when they are due, and those due at once in the order in which they came: timers of their own
+/// would mix them up, and no queue does.
+async fn deliver(mut coming: mpsc::UnboundedReceiver<Underway>) {
+    let mut waiting: BTreeMap<(Instant, u64), Underway> = BTreeMap::new();
+    let mut count = 0;
+    loop {
+        let due = waiting.first_key_value().map(|((due, _), _)| *due);
+        tokio::select! {
+            came = coming.recv() => {
+                let Some(came) = came else { return };
+                waiting.insert((came.due, count), came);
+                count += 1;
             }
-            let _ = from.send_to(&bytes, to).await;
-        });
+            () = async { tokio::time::sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {
+                let now = Instant::now();
+                while let Some(first) = waiting.first_entry().filter(|first| first.key().0 <= now) {
+                    let Underway { bytes, from, to, .. } = first.remove();
+                    // Its receiver may be gone.
+                    let _ = from.send_to(&bytes, to).await;
+                }
+            }
+        }
     }
 }

@@ -56,8 +56,9 @@ const JUMP: Duration = Duration::from_secs(60);
 const SILENT: Duration = Duration::from_millis(1_500);
 /// A queue has to stand so long before it counts: a path, or a machine, that stops for a moment and then delivers everything has none.
 const STANDS: Duration = Duration::from_millis(150);
-/// At least this part is left by one cut: what arrives just after such a stop says little.
+/// At least this part is left by one cut: what arrives just after such a stop says little. Not before a queue that is beyond doubt.
 const LEAST_LEFT: f64 = 0.4;
+const BEYOND_DOUBT: Duration = Duration::from_millis(200);
 /// Cuts in vain for so long, and what looks like a queue is the way itself.
 const IN_VAIN: Duration = Duration::from_millis(1_500);
 
@@ -277,8 +278,9 @@ impl Estimator {
         } else if let Some(loss) = lossy {
             self.first_cut = None;
             if self.trial.is_none() {
+                tracing::debug!(target = self.target, delivered, loss, own_loss, "losses");
                 self.trial = Some(Trial { until: now + TRIAL, loss, target: self.target });
-                self.lower_to(now, delivered);
+                self.lower_to(now, delivered, self.target * LEAST_LEFT);
                 self.ceiling = Some((now, delivered));
                 self.hold_until = Some(now + SETTLES.max(round_trip));
             }
@@ -303,11 +305,13 @@ impl Estimator {
             self.ceiling = None;
             return;
         }
+        tracing::debug!(target = self.target, delivered, standing_us, "a queue");
         // Empty the queue within about a second, besides what goes on arriving.
         let part = (0.9 - standing_us as f64 / 1e6).clamp(0.5, 0.85);
         // The first step of several need not wait for the sight of itself.
         let delivered = self.delivered_of_late(delivered);
-        let enough = self.lower_to(now, delivered * part);
+        let least = if standing_us > micros(BEYOND_DOUBT) { 0.0 } else { self.target * LEAST_LEFT };
+        let enough = self.lower_to(now, delivered * part, least);
         self.ceiling = Some((now, delivered));
         self.hold_until = Some(now + if enough { SETTLES.max(round_trip) } else { SETTLES });
         self.grown = Some(now);
@@ -320,9 +324,8 @@ impl Estimator {
     }
 
     /// False: there is more to cut.
-    fn lower_to(&mut self, now: Instant, bps: f64) -> bool {
+    fn lower_to(&mut self, now: Instant, bps: f64, least: f64) -> bool {
         self.forget_losses(now);
-        let least = self.target * LEAST_LEFT;
         self.target = self.target.min(bps.max(least));
         bps >= least
     }
