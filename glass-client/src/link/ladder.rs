@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(share(&mut ladder, 300.0), (236, 15, true, true));
         assert_eq!(share(&mut ladder, 200.0), (144, 10, true, true));
         assert_eq!(share(&mut ladder, 100.0), (60, 5, true, true));
-        assert_eq!(share(&mut ladder, 650.0).2, true, "not for so little more");
+        assert!(share(&mut ladder, 650.0).2, "not for so little more");
         assert_eq!(share(&mut ladder, 720.0), (607, 15, false, false));
         assert_eq!(share(&mut ladder, 2_000.0), (1_500, 30, false, false));
     }
