@@ -31,7 +31,7 @@ use crate::{
     config::Config,
     error::GlassError,
     link::{
-        ladder::Share,
+        ladder::{Share, VoiceFrames},
         publish::{Outgoing, Publisher},
     },
     profile::{EncoderChoice, Profile},
@@ -40,6 +40,8 @@ use crate::{
 
 /// Bit/s of the voice.
 const VOICE_BITRATE: i32 = 24_000;
+/// Where the way is so narrow that frames are of 60 ms.
+const NARROW_VOICE_BITRATE: i32 = 16_000;
 /// Loss the Opus encoder prepares for, percent.
 const EXPECTED_LOSS: i32 = 10;
 /// Longest encoded frame, bytes.
@@ -84,26 +86,56 @@ struct Inner {
 /// Makes Opus frames of blocks.
 struct Voice {
     encoder: opus::Encoder,
-    /// The first block of a frame of two, its capture time and level.
-    half: Option<([i16; BLOCK], u64, u8)>,
+    bitrate: i32,
+    /// Blocks of a frame that is not whole yet, the capture time of its first sample, its level.
+    begun: Vec<i16>,
+    at_ns: u64,
+    level: u8,
 }
 
 impl Voice {
-    /// A frame, the capture time of its first sample, its level. With `long` every other block gives one.
-    fn add(&mut self, block: &[i16; BLOCK], capture_ns: u64, level: u8, long: bool) -> Option<(Vec<u8>, u64, u8)> {
-        // Nothing was sent meanwhile: what waited is no longer the beginning of this.
-        let half = self.half.take().filter(|(_, at, _)| capture_ns < at + 2 * BLOCK_NS);
-        match half {
-            Some((first, at, before)) => {
-                let data = self.encoder.encode_vec(&[first, *block].concat(), MAX_VOICE).ok()?;
-                Some((data, at, level.min(before)))
-            }
-            None if long => {
-                self.half = Some((*block, capture_ns, level));
-                None
-            }
-            None => Some((self.encoder.encode_vec(block, MAX_VOICE).ok()?, capture_ns, level)),
+    fn new() -> Result<Self, GlassError> {
+        Ok(Self { encoder: voice()?, bitrate: VOICE_BITRATE, begun: Vec::new(), at_ns: 0, level: 127 })
+    }
+
+    /// A frame, the capture time of its first sample, its level, when one is whole.
+    fn add(
+        &mut self,
+        block: &[i16; BLOCK],
+        capture_ns: u64,
+        level: u8,
+        frames: VoiceFrames,
+    ) -> Option<(Vec<u8>, u64, u8)> {
+        let blocks_ns = (self.begun.len() / BLOCK) as u64 * BLOCK_NS;
+        if capture_ns >= self.at_ns + blocks_ns + BLOCK_NS {
+            // Nothing was sent meanwhile: what waited is no longer the beginning of this.
+            self.begun.clear();
         }
+        if self.begun.is_empty() {
+            (self.at_ns, self.level) = (capture_ns, 127);
+        }
+        self.begun.extend_from_slice(block);
+        self.level = self.level.min(level);
+        // Opus has frames of 1, 2, 4 and 6 of our blocks: one that was begun for another length goes out as soon as it is one.
+        let (have, wanted) = (self.begun.len() / BLOCK, blocks(frames));
+        if have < wanted || !matches!(have, 1 | 2 | 4 | 6) {
+            return None;
+        }
+        let bitrate = if frames == VoiceFrames::Ms60 { NARROW_VOICE_BITRATE } else { VOICE_BITRATE };
+        if bitrate != self.bitrate && self.encoder.set_bitrate(opus::Bitrate::Bits(bitrate)).is_ok() {
+            self.bitrate = bitrate;
+        }
+        let data = self.encoder.encode_vec(&self.begun, MAX_VOICE).ok();
+        self.begun.clear();
+        Some((data?, self.at_ns, self.level))
+    }
+}
+
+fn blocks(frames: VoiceFrames) -> usize {
+    match frames {
+        VoiceFrames::Ms10 => 1,
+        VoiceFrames::Ms20 => 2,
+        VoiceFrames::Ms60 => 6,
     }
 }
 
@@ -146,7 +178,7 @@ impl Feed {
             replace,
             preview: Mutex::default(),
             ring: Mutex::default(),
-            voice: Mutex::new(Voice { encoder: voice()?, half: None }),
+            voice: Mutex::new(Voice::new()?),
             long_frames: false.into(),
             share: Mutex::new(Share::FULL),
             latest: Mutex::default(),
@@ -327,7 +359,8 @@ impl Inner {
 
     /// `false`: the main encoder has to be replaced.
     fn push(&self, main: Option<&Encoder>, frame: &RawFrame) -> bool {
-        if lock(&self.share, |share| share.rests) == Some(true) {
+        let behind = self.publisher.get().is_some_and(Publisher::is_behind);
+        if behind || lock(&self.share, |share| share.rests || share.main.fps == 0) == Some(true) {
             return true;
         }
         let Some(main) = main else {
@@ -374,8 +407,10 @@ impl Inner {
         if !self.sending.load(Ordering::Relaxed) {
             return;
         }
-        let long = self.long_frames.load(Ordering::Relaxed) || lock(&self.share, |s| s.long_voice) == Some(true);
-        let encoded = lock(&self.voice, |voice| voice.add(samples, block.capture_ns, level, long)).flatten();
+        // Foreign clients take these alone.
+        let usual = self.long_frames.load(Ordering::Relaxed).then_some(VoiceFrames::Ms20);
+        let frames = usual.or_else(|| lock(&self.share, |s| s.voice)).unwrap_or(VoiceFrames::Ms10);
+        let encoded = lock(&self.voice, |voice| voice.add(samples, block.capture_ns, level, frames)).flatten();
         if let Some((data, capture_ns, level)) = encoded {
             self.offer(TrackSource::Voice, Codec::Opus, data.into(), capture_ns, Some(level));
         }
@@ -519,25 +554,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_frames_join_two_blocks_and_never_two_that_lie_apart() {
-        let mut voice = Voice { encoder: voice().expect("an encoder"), half: None };
-        let mut add = |n: u64, level, long| {
+    fn frames_join_blocks_and_never_those_that_lie_apart() {
+        use VoiceFrames::{Ms10, Ms20, Ms60};
+        let mut voice = Voice::new().expect("an encoder");
+        let mut add = |n: u64, level, frames| {
             let samples = |data: Vec<u8>| opus::packet::get_nb_samples(&data, SAMPLE_RATE).expect("a frame");
             voice
-                .add(&[300; BLOCK], n * BLOCK_NS, level, long)
+                .add(&[300; BLOCK], n * BLOCK_NS, level, frames)
                 .map(|(data, at, level)| (samples(data), at / BLOCK_NS, level))
         };
-        assert_eq!(add(0, 30, false), Some((480, 0, 30)));
-        assert_eq!(add(1, 30, true), None);
-        assert_eq!(add(2, 20, true), Some((960, 1, 20)));
-        assert_eq!(add(3, 30, true), None);
+        assert_eq!(add(0, 30, Ms10), Some((480, 0, 30)));
+        assert_eq!(add(1, 30, Ms20), None);
+        assert_eq!(add(2, 20, Ms20), Some((960, 1, 20)));
+        assert_eq!(add(3, 30, Ms20), None);
         // Back to short ones: what waits goes with the next.
-        assert_eq!(add(4, 40, false), Some((960, 3, 30)));
-        assert_eq!(add(5, 30, false), Some((480, 5, 30)));
-        assert_eq!(add(6, 30, true), None);
+        assert_eq!(add(4, 40, Ms10), Some((960, 3, 30)));
+        assert_eq!(add(5, 30, Ms10), Some((480, 5, 30)));
+        assert_eq!(add(6, 30, Ms20), None);
         // Nothing was sent for a second.
-        assert_eq!(add(106, 30, true), None);
-        assert_eq!(add(107, 30, true), Some((960, 106, 30)));
+        assert_eq!(add(106, 30, Ms20), None);
+        assert_eq!(add(107, 30, Ms20), Some((960, 106, 30)));
+        let long: Vec<_> = (108..120).filter_map(|n| add(n, 30, Ms60)).collect();
+        assert_eq!(long, [(2_880, 108, 30), (2_880, 114, 30)]);
+        // Three blocks wait, and Opus has no frame of three: the fourth makes one.
+        assert!((120..123).all(|n| add(n, 30, Ms60).is_none()));
+        assert_eq!(add(123, 30, Ms20), Some((1_920, 120, 30)));
+        assert_eq!(add(124, 30, Ms10), Some((480, 124, 30)));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::{
     core::{Action, Event},
     link::{
         identity::InHand,
+        ladder::Pictures,
         media::{Media, MediaEvent},
     },
 };
@@ -197,7 +198,8 @@ impl App {
     /// What the wearer is told of the way to the server.
     pub(super) async fn look_at_link(&mut self) {
         let path = self.media.as_ref().and_then(Media::path).filter(|path| path.limits);
-        self.event(Event::Carries(path.map(|path| path.target_bps))).await;
+        let pictures = if self.media.is_some() { self.ladder.pictures() } else { Pictures::Moving };
+        self.event(Event::Carries { bps: path.map(|path| path.target_bps), pictures }).await;
     }
 
     /// The picture, and the voice's frames, follow the way to the server.
@@ -211,6 +213,9 @@ impl App {
         {
             tracing::info!("the link carries {} kbit/s: {share:?}", (self.ladder.path_bps() / 1e3).round());
             feed.follow(share);
+            if let Some(publisher) = feed.publisher() {
+                publisher.set_pace(self.ladder.pace_bps());
+            }
         }
     }
 

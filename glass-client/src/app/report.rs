@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use lotse_interceptor::PathNow;
+use lotse_payload::LinkState;
 use lotse_protocol::id::EventId;
 use serde::Serialize;
 
@@ -32,7 +33,7 @@ pub struct Report {
     /// "off", "starting", "on", "paused".
     pub recording: &'static str,
     pub recording_since_ms: Option<i64>,
-    /// "connecting", "good", "poor", "lost".
+    /// "connecting", "good", "poor", "stills", "voice_only", "lost".
     pub link: &'static str,
     pub media: bool,
     /// With `[call] follow_link`, once the server has said something.
@@ -148,7 +149,9 @@ impl Report {
             link: match view.status.link {
                 Link::Connecting => "connecting",
                 Link::Good => "good",
-                Link::Poor(_) => "poor",
+                Link::Poor(LinkState::StillMode, _) => "stills",
+                Link::Poor(LinkState::AudioOnly, _) => "voice_only",
+                Link::Poor(..) => "poor",
                 Link::Lost => "lost",
             },
             media: app.core.has_media(),

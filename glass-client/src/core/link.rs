@@ -5,6 +5,8 @@
 
 use lotse_payload::{LinkState, LinkStatePayload, LinkTrouble};
 
+use crate::link::ladder::Pictures;
+
 /// Beyond these a link is poor (PRODUCT, default numbers).
 const POOR_BPS: f64 = 1_500_000.0;
 const POOR_RTT_MS: f32 = 1_000.0;
@@ -21,6 +23,7 @@ pub(super) struct Measured {
     /// The server has not been heard since then, and that was shown.
     pub(super) lost_since_ms: Option<i64>,
     pub(super) bps: Option<f64>,
+    pub(super) pictures: Pictures,
     pub(super) rtt_ms: Option<f32>,
     /// The worse of both directions.
     pub(super) loss_pct: f32,
@@ -29,6 +32,17 @@ pub(super) struct Measured {
 type Grade = (LinkState, Option<LinkTrouble>);
 
 const GOOD: Grade = (LinkState::Good, None);
+
+/// The more the worse.
+fn rank(grade: Grade) -> u8 {
+    match grade.0 {
+        LinkState::Good => 0,
+        LinkState::Poor => 1,
+        LinkState::StillMode => 2,
+        LinkState::AudioOnly => 3,
+        LinkState::Offline => 4,
+    }
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -47,8 +61,8 @@ impl Default for LinkWatch {
 }
 
 impl LinkWatch {
-    pub(super) fn trouble(&self) -> Option<LinkTrouble> {
-        self.now.1
+    pub(super) fn trouble(&self) -> Option<(LinkState, LinkTrouble)> {
+        self.now.1.map(|why| (self.now.0, why))
     }
 
     pub(super) fn step(&mut self, now_ms: i64, measured: &Measured) {
@@ -59,6 +73,7 @@ impl LinkWatch {
         }
         let since = match self.next {
             // How bad it is may change meanwhile.
+            Some((next, since)) if rank(next) > rank(self.now) && rank(looks) > rank(self.now) => since,
             Some(((state, _), since)) if state == looks.0 => since,
             _ => now_ms,
         };
@@ -96,6 +111,11 @@ impl LinkWatch {
             return (LinkState::Offline, Some(LinkTrouble::Silent));
         }
         let slack = if self.now.0 == LinkState::Poor { BETTER } else { 1.0 };
+        match m.pictures {
+            Pictures::Moving => {}
+            Pictures::Stills => return (LinkState::StillMode, Some(LinkTrouble::Slow)),
+            Pictures::None => return (LinkState::AudioOnly, Some(LinkTrouble::Slow)),
+        }
         let why = if m.bps.is_some_and(|bps| bps < POOR_BPS * slack) {
             LinkTrouble::Slow
         } else if m.loss_pct > POOR_LOSS_PCT / slack as f32 {
@@ -113,7 +133,8 @@ impl LinkWatch {
 mod tests {
     use super::*;
 
-    const WIDE: Measured = Measured { lost_since_ms: None, bps: Some(2e6), rtt_ms: Some(40.0), loss_pct: 0.0 };
+    const WIDE: Measured =
+        Measured { lost_since_ms: None, bps: Some(2e6), pictures: Pictures::Moving, rtt_ms: Some(40.0), loss_pct: 0.0 };
 
     /// States said, one step each 200 ms.
     fn run(watch: &mut LinkWatch, now_ms: &mut i64, lasts_ms: i64, measured: Measured) -> Vec<(i64, LinkStatePayload)> {
@@ -146,6 +167,20 @@ mod tests {
         let said = run(&mut watch, &mut now, 3_000, WIDE);
         assert_eq!(said.len(), 1);
         assert_eq!((said[0].1.state, said[0].1.why), (LinkState::Good, None));
+    }
+
+    #[test]
+    fn stills_and_the_voice_alone_are_states_of_their_own() {
+        let (mut watch, mut now) = (LinkWatch::default(), 0);
+        let mut said = |bps: f64, pictures| {
+            let measured = Measured { bps: Some(bps), pictures, ..WIDE };
+            run(&mut watch, &mut now, 6_000, measured).iter().map(|s| s.1.state).collect::<Vec<_>>()
+        };
+        assert_eq!(said(70e3, Pictures::Stills), [LinkState::StillMode]);
+        assert_eq!(said(36e3, Pictures::None), [LinkState::AudioOnly]);
+        assert_eq!(said(70e3, Pictures::Stills), [LinkState::StillMode]);
+        assert_eq!(said(300e3, Pictures::Moving), [LinkState::Poor]);
+        assert_eq!(said(2e6, Pictures::Moving), [LinkState::Good]);
     }
 
     #[test]

@@ -32,7 +32,7 @@ use self::{
     notice::Notice,
 };
 pub use self::{view::View, word::Word};
-use crate::config::Language;
+use crate::{config::Language, link::ladder::Pictures};
 
 /// A toast stays this long, ms.
 const TOAST_MS: i64 = 8_000;
@@ -108,7 +108,10 @@ pub enum Event {
     Media(bool),
     Legs(Vec<Leg>),
     /// What the way to the server carries, bit/s; `None`: nobody knows, or nothing was too much for it lately.
-    Carries(Option<f64>),
+    Carries {
+        bps: Option<f64>,
+        pictures: Pictures,
+    },
     /// The marked picture was drawn, or what could be had of it.
     PictureReady {
         instruction: EventId,
@@ -199,6 +202,7 @@ pub struct Core {
     recording_since_ms: Option<i64>,
     legs: Vec<Leg>,
     carries_bps: Option<f64>,
+    pictures: Pictures,
     link: LinkWatch,
     notice: Option<Notice>,
     notice_page: usize,
@@ -244,6 +248,7 @@ impl Core {
             recording_since_ms: None,
             legs: Vec::new(),
             carries_bps: None,
+            pictures: Pictures::Moving,
             link: LinkWatch::default(),
             notice: None,
             notice_page: 0,
@@ -302,7 +307,7 @@ impl Core {
                 self.joined_media &= up;
             }
             Event::Legs(legs) => self.legs = legs,
-            Event::Carries(bps) => self.carries_bps = bps,
+            Event::Carries { bps, pictures } => (self.carries_bps, self.pictures) = (bps, pictures),
             Event::PictureReady { instruction, origin } => self.instructions.ready(instruction, origin),
             Event::Presented { instruction } => {
                 if let Some(id) = instruction {
@@ -539,6 +544,7 @@ impl Core {
         let measured = Measured {
             lost_since_ms: self.link_lost(now_ms),
             bps: self.carries_bps,
+            pictures: self.pictures,
             rtt_ms: mine.and_then(|l| l.rtt_ms),
             loss_pct: mine.map_or(0.0, |l| l.loss_up_pct.max(l.loss_down_pct)),
         };

@@ -1,8 +1,8 @@
 //! The state machine by itself: stories, and rules that hold after any order of events.
 
 use lotse_payload::{
-    LinkTrouble, annotation::FrameConfidence, case_card::JoinedPayload, consent::NoticeShown, pointer::MovingMark,
-    receipt::PictureOrigin, recording::RecordingStarted,
+    LinkState, LinkTrouble, annotation::FrameConfidence, case_card::JoinedPayload, consent::NoticeShown,
+    pointer::MovingMark, receipt::PictureOrigin, recording::RecordingStarted,
 };
 use lotse_protocol::{
     envelope::{GatewayJoined, GatewayWay, Joined, Left, LeftWhy},
@@ -516,12 +516,16 @@ fn the_case_keeps_how_the_link_was_while_an_expert_is_there() {
     let narrow = |stage: &mut Stage| {
         for _ in 0..30 {
             stage.now += 200;
-            stage.event(Event::Carries(Some(300e3)));
+            stage.event(Event::Carries { bps: Some(300e3), pictures: Pictures::Moving });
             stage.event(Event::Tick);
         }
     };
     narrow(&mut stage);
-    assert_eq!(stage.core.view(stage.now).status.link, Link::Poor(LinkTrouble::Slow), "the wearer sees it");
+    assert_eq!(
+        stage.core.view(stage.now).status.link,
+        Link::Poor(LinkState::Poor, LinkTrouble::Slow),
+        "the wearer sees it"
+    );
     assert!(stage.committed(kind::LINK_STATE).is_empty(), "nobody else is there");
     let mut stage = stage.live(Word::YesRecord);
     narrow(&mut stage);

@@ -1,6 +1,8 @@
 //! What is to be seen now, and which words are offered: asked of the core, drawn by `hud`, listed by the wear page.
 
-use lotse_payload::{Instruction, LinkTrouble, ReceiptState, geometry::PictureCoord, receipt::PictureOrigin};
+use lotse_payload::{
+    Instruction, LinkState, LinkTrouble, ReceiptState, geometry::PictureCoord, receipt::PictureOrigin,
+};
 use lotse_protocol::{id::EventId, session::Answer};
 
 use super::{Core, DRAWING_MS, Device, LINK_GRACE_MS, Word, notice::Notice};
@@ -42,7 +44,7 @@ pub enum Recording {
 pub enum Link {
     Connecting,
     Good,
-    Poor(LinkTrouble),
+    Poor(LinkState, LinkTrouble),
     Lost,
 }
 
@@ -183,7 +185,7 @@ impl Core {
 
     fn status(&self, now_ms: i64) -> Status {
         let link = match (self.connected, self.connection_lost_ms) {
-            (true, _) => self.link.trouble().map_or(Link::Good, Link::Poor),
+            (true, _) => self.link.trouble().map_or(Link::Good, |(state, why)| Link::Poor(state, why)),
             (false, Some(_)) if self.link_lost(now_ms).is_some() => Link::Lost,
             (false, _) => Link::Connecting,
         };

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use lotse_payload::{
-    Annotation, Instruction, LinkTrouble, Mark, ReceiptState,
+    Annotation, Instruction, LinkState, LinkTrouble, Mark, ReceiptState,
     annotation::{Colour, FrameConfidence, StrokePoint},
     geometry::PictureCoord,
     receipt::PictureOrigin,
@@ -198,7 +198,7 @@ pub fn scenes(l: Language, background: Option<&Rgba>) -> Vec<(&'static str, Scen
             Status {
                 private: true,
                 recording: Recording::Paused,
-                link: Link::Poor(LinkTrouble::Lossy),
+                link: Link::Poor(LinkState::StillMode, LinkTrouble::Slow),
                 ..live.clone()
             },
             Screen::Live { devices: vec![Device::Camera, Device::Speaker], media: false },

@@ -1,6 +1,6 @@
 //! The line on top, always at its place: case, REC, link, who watches.
 
-use lotse_payload::LinkTrouble;
+use lotse_payload::{LinkState, LinkTrouble};
 
 use super::{
     Colour, RED, SAFE_TOP, SAFE_X, Scene, WHITE, WIDTH, YELLOW,
@@ -93,7 +93,13 @@ fn parts(scene: &Scene) -> Vec<Part> {
     };
     let link = match s.link {
         Link::Good => part(Sign::Bars(4), l.t("Netz gut", "Link good").into(), WHITE),
-        Link::Poor(why) => part(Sign::Bars(1), l.link_trouble(why).into(), YELLOW),
+        Link::Poor(LinkState::StillMode, _) => {
+            part(Sign::Bars(1), l.t("Netz schwach: Standbilder", "Link weak: stills").into(), YELLOW)
+        }
+        Link::Poor(LinkState::AudioOnly, _) => {
+            part(Sign::Bars(1), l.t("Netz schwach: nur Ton", "Link weak: voice only").into(), YELLOW)
+        }
+        Link::Poor(_, why) => part(Sign::Bars(1), l.link_trouble(why).into(), YELLOW),
         Link::Connecting => part(Sign::Bars(0), l.t("Verbindet …", "Connecting …").into(), WHITE),
         Link::Lost => part(Sign::Icon(Icon::NoNetwork), l.t("Kein Netz", "No network").into(), RED),
     };

@@ -1,10 +1,12 @@
 //! What these glasses publish: three tracks, their ids and clocks, and the task that sends their packets.
 //!
-//! Owns: TrackIds (new at every start, the main one also when its codec changes), RTP clocks, packetizers, sender reports.
+//! Owns: TrackIds (new at every start, the main one also when its codec changes), RTP clocks, packetizers, sender reports, and the pace at which
+//! packets of pictures leave: a whole picture at once would hold up the voice on a narrow link.
 //! Pictures wait in a short queue; a full one drops the picture and asks for a key frame.
 //! Never: blocks a capture thread. Elsewhere: negotiation (`media`).
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -32,6 +34,10 @@ use crate::{
 const QUEUE: usize = 96;
 /// Between two sender reports of a track.
 const REPORT: Duration = Duration::from_secs(1);
+/// Of a packet on the wire besides its payload, bytes: about.
+const HEADERS: usize = 75;
+/// A pace is caught up with by so much.
+const CATCH_UP: Duration = Duration::from_millis(20);
 
 /// One encoded picture or sound block on its way out.
 #[derive(Debug, Clone)]
@@ -62,6 +68,10 @@ struct Shared {
     sent: AtomicU64,
     dropped: AtomicU64,
     patient: AtomicBool,
+    /// Bit/s at which packets of pictures leave; 0: at once.
+    pace_bps: AtomicU64,
+    /// Bits that wait for their turn.
+    paced_bits: AtomicU64,
 }
 
 /// A track bound to the present media connection.
@@ -104,6 +114,8 @@ impl Publisher {
             sent: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             patient: AtomicBool::new(false),
+            pace_bps: AtomicU64::new(0),
+            paced_bits: AtomicU64::new(0),
         });
         let (queue, waiting) = mpsc::channel(QUEUE);
         tokio::spawn(send(shared.clone(), waiting));
@@ -160,6 +172,17 @@ impl Publisher {
         self.shared.patient.store(patient, Ordering::Relaxed);
     }
 
+    /// Bit/s at which packets of pictures leave from now on; None: at once.
+    pub fn set_pace(&self, bps: Option<u32>) {
+        self.shared.pace_bps.store(bps.map_or(0, u64::from), Ordering::Relaxed);
+    }
+
+    /// Half a second's packets wait already: another picture would only come late.
+    pub fn is_behind(&self) -> bool {
+        let pace_bps = self.shared.pace_bps.load(Ordering::Relaxed);
+        pace_bps > 0 && self.shared.paced_bits.load(Ordering::Relaxed) > pace_bps / 2
+    }
+
     /// Pictures and blocks sent, and dropped because the queue was full.
     pub fn counters(&self) -> (u64, u64) {
         (self.shared.sent.load(Ordering::Relaxed), self.shared.dropped.load(Ordering::Relaxed))
@@ -184,7 +207,16 @@ impl Shared {
 async fn send(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Outgoing>) {
     let mut packetizers: Vec<(TrackId, Packetizer)> = Vec::new();
     let mut reported: Vec<Option<tokio::time::Instant>> = Vec::new();
-    while let Some(out) = waiting.recv().await {
+    let mut paced = Paced::default();
+    loop {
+        let out = tokio::select! {
+            out = waiting.recv() => out,
+            () = paced.due() => {
+                paced.send_one(&shared).await;
+                continue;
+            }
+        };
+        let Some(out) = out else { return };
         let Some((at, info, lane)) = shared.way(&out) else { continue };
         while packetizers.len() <= at {
             packetizers.push((TrackId(Uuid::nil()), Packetizer::new(info.codec, rand::random(), rand::random())));
@@ -202,10 +234,15 @@ async fn send(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Outgoing>) {
             level: out.level,
             patient: shared.patient.load(Ordering::Relaxed),
         };
-        for packet in packetizer.packetize(&unit, &lane.negotiated) {
-            // Not bound any more: the next connection gets the next picture.
-            if lane.track.write_rtp(packet).await.is_err() {
-                break;
+        let packets = packetizer.packetize(&unit, &lane.negotiated);
+        if out.source != TrackSource::Voice && (paced.waits() || shared.pace_bps.load(Ordering::Relaxed) > 0) {
+            paced.add(&shared, &lane.track, packets);
+        } else {
+            for packet in packets {
+                // Not bound any more: the next connection gets the next picture.
+                if lane.track.write_rtp(packet).await.is_err() {
+                    break;
+                }
             }
         }
         shared.sent.fetch_add(1, Ordering::Relaxed);
@@ -225,6 +262,53 @@ async fn send(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Outgoing>) {
             // A report lost is followed by the next one.
             let _ = lane.track.write_rtcp(vec![Box::new(report)]).await;
         }
+    }
+}
+
+/// On the wire.
+fn bits(packet: &rtc::rtp::Packet) -> u64 {
+    8 * (packet.payload.len() + HEADERS) as u64
+}
+
+/// Packets of pictures that wait for their turn.
+#[derive(Default)]
+struct Paced {
+    waiting: VecDeque<(Arc<TrackLocalStaticRTP>, rtc::rtp::Packet)>,
+    next: Option<tokio::time::Instant>,
+}
+
+impl Paced {
+    fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    fn add(&mut self, shared: &Shared, track: &Arc<TrackLocalStaticRTP>, packets: Vec<rtc::rtp::Packet>) {
+        shared.paced_bits.fetch_add(packets.iter().map(bits).sum(), Ordering::Relaxed);
+        self.waiting.extend(packets.into_iter().map(|packet| (track.clone(), packet)));
+    }
+
+    /// When the next one may leave; never while none waits.
+    async fn due(&self) {
+        if !self.waits() {
+            return std::future::pending().await;
+        }
+        if let Some(next) = self.next {
+            tokio::time::sleep_until(next).await;
+        }
+    }
+
+    async fn send_one(&mut self, shared: &Shared) {
+        let Some((track, packet)) = self.waiting.pop_front() else { return };
+        let now = tokio::time::Instant::now();
+        let bits = bits(&packet);
+        shared.paced_bits.fetch_sub(bits, Ordering::Relaxed);
+        let bps = shared.pace_bps.load(Ordering::Relaxed);
+        let takes = if bps == 0 { Duration::ZERO } else { Duration::from_secs_f64(bits as f64 / bps as f64) };
+        // A program that was late makes up for it, but not for more than a moment.
+        let from = self.next.map_or(now, |next| next.max(now.checked_sub(CATCH_UP).unwrap_or(now)));
+        self.next = Some(from + takes);
+        // Not bound any more: the next connection gets the next picture.
+        let _ = track.write_rtp(packet).await;
     }
 }
 

@@ -87,7 +87,7 @@ device_key: PublicKey, device_sig: Signature, };
 /**
  * What the link lets through.
  */
-export type LinkState = "good" | "poor" | "offline";
+export type LinkState = "good" | "poor" | "still_mode" | "audio_only" | "offline";
 
 /**
  * Payload of `link.state`, by whose link it is.

@@ -269,7 +269,7 @@ const APPLY: Record<string, Apply> = {
     view.links[e.author.author] = { body, ...(e.author.session ? { session: e.author.session } : {}) };
     // An outage is told when it is over.
     moment.at_ms = body.at_ms;
-    moment.detail = body.why ?? body.state;
+    moment.detail = body.state === 'poor' || body.state === 'offline' ? (body.why ?? body.state) : body.state;
     if (body.kbit !== undefined) moment.kbit = body.kbit;
   },
   [KIND.recordingStarted]: (view, e, moment) => {

@@ -72,6 +72,8 @@ export const de = {
     none: 'Getrennt',
     measuring: 'Wird gemessen',
     slow: 'Langsam',
+    still_mode: 'Standbilder',
+    audio_only: 'Nur Ton',
     late: 'Verzögert',
     lossy: 'Lückenhaft',
     mine: 'Ihre Verbindung',
@@ -449,6 +451,8 @@ export const de = {
     links: {
       good: (who: string) => `Netz von ${who}: wieder gut`,
       slow: (who: string) => `Netz von ${who}: langsam`,
+      still_mode: (who: string) => `Netz von ${who}: nur Standbilder und Ton`,
+      audio_only: (who: string) => `Netz von ${who}: nur Ton`,
       late: (who: string) => `Netz von ${who}: verzögert`,
       lossy: (who: string) => `Netz von ${who}: lückenhaft`,
       silent: (who: string) => `${who} ohne Netz`,

@@ -72,6 +72,8 @@ export const en: typeof de = {
     none: 'Cut off',
     measuring: 'Measuring',
     slow: 'Slow',
+    still_mode: 'Stills',
+    audio_only: 'Voice only',
     late: 'Delayed',
     lossy: 'Patchy',
     mine: 'Your connection',
@@ -449,6 +451,8 @@ export const en: typeof de = {
     links: {
       good: (who: string) => `Link of ${who}: good again`,
       slow: (who: string) => `Link of ${who}: slow`,
+      still_mode: (who: string) => `Link of ${who}: stills and voice only`,
+      audio_only: (who: string) => `Link of ${who}: voice only`,
       late: (who: string) => `Link of ${who}: delayed`,
       lossy: (who: string) => `Link of ${who}: patchy`,
       silent: (who: string) => `${who} without network`,

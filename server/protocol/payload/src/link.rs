@@ -12,6 +12,10 @@ pub enum LinkState {
     Good,
     /// Less than the whole picture, or late, or with holes.
     Poor,
+    /// The voice, and a still picture every second.
+    StillMode,
+    /// The voice.
+    AudioOnly,
     /// Nothing.
     Offline,
 }

@@ -21,8 +21,9 @@ use rtc::interceptor::{BandwidthEstimator, PacketReport};
 const RATE_WINDOW: Duration = Duration::from_millis(500);
 /// The least delay of so much of the receiver's time is what stands in the queue: jitter goes below it, a queue does not.
 const STANDING_WINDOW: Duration = Duration::from_millis(250);
-/// Over so much of our time losses are counted.
+/// Over so much of our time losses are counted, and at least over so many packets.
 const LOSS_WINDOW: Duration = Duration::from_millis(1_500);
+const LOSS_PACKETS: usize = 60;
 /// So long the shortest delay is remembered, in parts of [`BASE_PART`].
 const BASE_PARTS: usize = 15;
 const BASE_PART: Duration = Duration::from_secs(1);
@@ -32,19 +33,23 @@ const SHORT: Duration = Duration::from_millis(30);
 /// Loss above the path's own that counts as congestion.
 const LOSSY: f64 = 0.08;
 /// Fewer packets say nothing about loss.
-const ENOUGH: usize = 20;
+const ENOUGH: usize = 40;
 /// And fewer than these about a rate of late.
 const FEW: usize = 5;
 /// Between two cuts, at least: the first has to be seen.
 const SETTLES: Duration = Duration::from_millis(250);
 /// So long a lower rate is tried before a loss counts as the path's own.
 const TRIAL: Duration = Duration::from_millis(2_500);
+/// So much of the loss is left then; what was congestion is gone at what arrived.
+const STAYED: f64 = 0.5;
 /// So long a loss counts as the path's own; then it is tried again.
 const OWN_LOSS_KEPT: Duration = Duration::from_secs(20);
 /// Growth a second: far from what was too much lately, and near it, which is between these parts of it.
 const FAST: f64 = 1.45;
 const SLOW: f64 = 1.15;
 const NEAR: std::ops::Range<f64> = 0.85..1.4;
+/// At a round trip up to this; on a longer one as much less.
+const NEARBY: Duration = Duration::from_millis(300);
 /// What was too much is forgotten after this.
 const CEILING_KEPT: Duration = Duration::from_secs(20);
 /// So much more than what arrives may be asked for: a source that sends little proves little.
@@ -203,7 +208,9 @@ impl Estimator {
         let newest = self.arrived.iter().map(|a| a.at).max().unwrap_or_default();
         self.arrived.retain(|a| a.at > newest.saturating_sub(RATE_WINDOW) || a.at == newest);
         let oldest = self.sent.back().map(|(at, _)| *at);
-        while self.sent.front().is_some_and(|(at, _)| oldest.is_some_and(|o| *at + LOSS_WINDOW < o)) {
+        while self.sent.len() > LOSS_PACKETS
+            && self.sent.front().is_some_and(|(at, _)| oldest.is_some_and(|o| *at + LOSS_WINDOW < o))
+        {
             self.sent.pop_front();
         }
     }
@@ -287,7 +294,7 @@ impl Estimator {
             self.grown = Some(now);
         } else if standing_us < micros(SHORT) && self.trial.is_none() {
             self.first_cut = None;
-            self.grow(now, delivered);
+            self.grow(now, delivered, round_trip);
         } else {
             self.grown = Some(now);
         }
@@ -332,11 +339,10 @@ impl Estimator {
 
     /// A lower rate that loses as much as the higher one did: the loss is the path's own.
     fn judge_trial(&mut self, now: Instant, loss: Option<f64>) {
-        if self.trial.as_ref().is_none_or(|t| now < t.until) {
-            return;
-        }
-        if let (Some(trial), Some(loss)) = (self.trial.take(), loss)
-            && loss > 0.7 * trial.loss
+        // Until enough was sent to judge by.
+        let Some(loss) = loss.filter(|_| self.trial.as_ref().is_some_and(|t| now >= t.until)) else { return };
+        if let Some(trial) = self.trial.take()
+            && loss > STAYED * trial.loss
         {
             self.own_loss = Some((now, loss.max(trial.loss)));
             self.target = self.target.max(trial.target);
@@ -344,8 +350,10 @@ impl Estimator {
         }
     }
 
-    fn grow(&mut self, now: Instant, delivered: f64) {
+    fn grow(&mut self, now: Instant, delivered: f64, round_trip: Duration) {
         let passed = self.grown.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64()).min(0.5);
+        // What was too much is seen a round trip later: a far path is tried more slowly.
+        let passed = passed * (NEARBY.as_secs_f64() / round_trip.as_secs_f64()).min(1.0);
         self.grown = Some(now);
         let near = self.ceiling.is_some_and(|(_, ceiling)| NEAR.contains(&(self.target / ceiling)));
         // What came through a full queue is what the path carries: once that is empty, most of it is used again.
