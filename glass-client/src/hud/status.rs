@@ -93,12 +93,8 @@ fn parts(scene: &Scene) -> Vec<Part> {
     };
     let link = match s.link {
         Link::Good => part(Sign::Bars(4), l.t("Netz gut", "Link good").into(), WHITE),
-        Link::Poor(LinkState::StillMode, _) => {
-            part(Sign::Bars(1), l.t("Netz schwach: Standbilder", "Link weak: stills").into(), YELLOW)
-        }
-        Link::Poor(LinkState::AudioOnly, _) => {
-            part(Sign::Bars(1), l.t("Netz schwach: nur Ton", "Link weak: voice only").into(), YELLOW)
-        }
+        Link::Poor(LinkState::StillMode, _) => part(Sign::Bars(1), l.t("Standbilder", "Stills").into(), YELLOW),
+        Link::Poor(LinkState::AudioOnly, _) => part(Sign::Bars(1), l.t("Nur Ton", "Voice only").into(), YELLOW),
         Link::Poor(_, why) => part(Sign::Bars(1), l.link_trouble(why).into(), YELLOW),
         Link::Connecting => part(Sign::Bars(0), l.t("Verbindet …", "Connecting …").into(), WHITE),
         Link::Lost => part(Sign::Icon(Icon::NoNetwork), l.t("Kein Netz", "No network").into(), RED),
